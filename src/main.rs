@@ -1,0 +1,2 @@
+//! The execd binary.
+fn main() {}
