@@ -3,6 +3,10 @@
 //! This room decides; it never touches the kernel. `plan` maps limits and a world to mechanisms, the budget and watchdog
 //! modules turn readings into "look again in …" or "breach".
 
+pub mod budget;
+pub mod plan;
+pub mod world;
+
 use serde::{Deserialize, Serialize};
 
 /// The numbers of an agent type, or of one execution after its overrides. `None` means not limited.

@@ -1,0 +1,20 @@
+//! Clock readings as plain numbers.
+
+use std::time::Duration;
+
+/// Monotonic time since boot (`CLOCK_MONOTONIC`); comparable between processes of one machine.
+pub fn monotonic() -> Duration {
+    read(libc::CLOCK_MONOTONIC)
+}
+
+/// Unix time in milliseconds (`CLOCK_REALTIME`).
+pub fn unix_ms() -> u64 {
+    u64::try_from(read(libc::CLOCK_REALTIME).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
+    let mut value = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `value` is a valid, writable timespec; both clocks exist on every Linux, so the call cannot fail.
+    unsafe { libc::clock_gettime(clock, &raw mut value) };
+    Duration::new(value.tv_sec.unsigned_abs(), value.tv_nsec.unsigned_abs() as u32)
+}
