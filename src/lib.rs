@@ -19,6 +19,7 @@
 #![deny(unsafe_code)]
 
 pub mod agent_type;
+pub mod cgroup;
 pub mod limits;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound
 pub mod sys;
