@@ -59,10 +59,7 @@ impl FileError {
     /// The file, or the thing behind it, is not there: no such key on this kernel, PSI off, or the group was removed.
     pub fn is_missing(&self) -> bool {
         let code = self.io().and_then(io::Error::raw_os_error);
-        matches!(
-            code,
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::EOPNOTSUPP)
-        )
+        matches!(code, Some(libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::EOPNOTSUPP))
     }
 
     /// The file is there and may not be touched (permission, read-only mount).
@@ -99,19 +96,14 @@ fn fill(mut file: impl Read, buf: &mut [u8]) -> io::Result<usize> {
 }
 
 fn read_error(path: &Path) -> impl FnOnce(io::Error) -> FileError + '_ {
-    move |source| FileError::Read {
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| FileError::Read { path: path.to_path_buf(), source }
 }
 
 /// Reads at most `cap` bytes. A longer file is cut after its last whole line, so that no number is read half.
 pub fn read_up_to(path: &Path, cap: usize) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(read_error(path))?;
     let mut bytes = Vec::new();
-    file.take(cap as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(read_error(path))?;
+    file.take(cap as u64 + 1).read_to_end(&mut bytes).map_err(read_error(path))?;
     if bytes.len() > cap {
         bytes.truncate(parse::whole_lines(&bytes[..cap]).len());
     }
@@ -126,29 +118,16 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 /// As [`read_bytes`], as text; bytes that are not UTF-8 are replaced.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = read_bytes(path)?;
-    Ok(String::from_utf8(bytes)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 /// Reads a small file to the stack and hands its bytes to `parse`; `None` from it is an error that shows the content.
-fn read_small<T>(
-    path: &Path,
-    expected: &'static str,
-    parse: impl FnOnce(&[u8]) -> Option<T>,
-) -> Result<T> {
+fn read_small<T>(path: &Path, expected: &'static str, parse: impl FnOnce(&[u8]) -> Option<T>) -> Result<T> {
     let mut buf = [0; SMALL];
     let file = File::open(path).map_err(read_error(path))?;
     let len = fill(file, &mut buf).map_err(read_error(path))?;
-    let bytes = if len == SMALL {
-        parse::whole_lines(&buf)
-    } else {
-        &buf[..len]
-    };
-    parse(bytes).ok_or_else(|| FileError::Parse {
-        path: path.to_path_buf(),
-        expected,
-        found: excerpt(bytes),
-    })
+    let bytes = if len == SMALL { parse::whole_lines(&buf) } else { &buf[..len] };
+    parse(bytes).ok_or_else(|| FileError::Parse { path: path.to_path_buf(), expected, found: excerpt(bytes) })
 }
 
 /// The first 40 bytes, for an error message.
@@ -169,9 +148,7 @@ pub fn read_limit(path: &Path) -> Result<Limit> {
 /// Reads the named keys of a flat-keyed file (`memory.stat`, `cpu.stat`, `memory.events`, v1 `memory.oom_control`).
 /// A key that is not there is `None`, so garbage gives all `None`.
 pub fn read_keyed<const N: usize>(path: &Path, keys: &[&str; N]) -> Result<[Option<u64>; N]> {
-    read_small(path, "lines of key and number", |bytes| {
-        Some(parse::keyed(bytes, keys))
-    })
+    read_small(path, "lines of key and number", |bytes| Some(parse::keyed(bytes, keys)))
 }
 
 /// Reads a pressure file (`cpu.pressure`, `/proc/pressure/memory`).
@@ -181,11 +158,7 @@ pub fn read_psi(path: &Path) -> Result<Psi> {
 
 /// Writes `value` by one `write` call to a file that must exist: kernel files take a value whole or not at all.
 pub fn write(path: &Path, value: &str) -> Result<()> {
-    let fail = |source| FileError::Write {
-        path: path.to_path_buf(),
-        value: value.to_owned(),
-        source,
-    };
+    let fail = |source| FileError::Write { path: path.to_path_buf(), value: value.to_owned(), source };
     let mut file = OpenOptions::new().write(true).open(path).map_err(fail)?;
     match file.write(value.as_bytes()).map_err(fail)? {
         n if n == value.len() => Ok(()),
@@ -211,18 +184,11 @@ mod tests {
     #[test]
     fn errors_name_path_operation_and_value() {
         let e = write_u64(Path::new("/nonexistent/memory.max"), 268_435_456).unwrap_err();
-        assert!(
-            e.to_string()
-                .starts_with("write 268435456 to /nonexistent/memory.max: No such file"),
-            "{e}"
-        );
+        assert!(e.to_string().starts_with("write 268435456 to /nonexistent/memory.max: No such file"), "{e}");
         assert!(e.is_missing() && !e.is_refused());
         let path = scratch("bad", b"twelve\n");
         let e = read_u64(&path).unwrap_err().to_string();
-        assert!(
-            e.ends_with("bad: expected an unsigned number, found \"twelve\\n\""),
-            "{e}"
-        );
+        assert!(e.ends_with("bad: expected an unsigned number, found \"twelve\\n\""), "{e}");
         std::fs::remove_file(path).unwrap();
     }
 
@@ -233,25 +199,14 @@ mod tests {
         assert_eq!(read_keyed(&path, &["x", "y"]).unwrap(), [Some(1), None]);
         assert!(read_u64(&path).is_err());
         std::fs::write(&path, vec![b'7'; 1 << 20]).unwrap();
-        assert_eq!(
-            read_bytes(&path).unwrap(),
-            b"",
-            "one endless line has no whole line"
-        );
-        assert!(
-            read_u64(&path).is_err(),
-            "a number cut in the middle is no number"
-        );
+        assert_eq!(read_bytes(&path).unwrap(), b"", "one endless line has no whole line");
+        assert!(read_u64(&path).is_err(), "a number cut in the middle is no number");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn missing_is_not_an_error_when_asked_so() {
-        assert!(
-            optional(read_u64(Path::new("/nonexistent")))
-                .unwrap()
-                .is_none()
-        );
+        assert!(optional(read_u64(Path::new("/nonexistent"))).unwrap().is_none());
     }
 
     #[test]

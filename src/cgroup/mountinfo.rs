@@ -33,9 +33,7 @@ pub struct Mount {
 impl Mount {
     /// Whether this v1 hierarchy holds `controller`.
     pub fn has_option(&self, controller: &str) -> bool {
-        self.options
-            .split(|b| *b == b',')
-            .any(|option| option == controller.as_bytes())
+        self.options.split(|b| *b == b',').any(|option| option == controller.as_bytes())
     }
 }
 
@@ -45,13 +43,7 @@ fn unescape(bytes: &[u8]) -> PathBuf {
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {
         match rest {
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                after @ ..,
-            ] => {
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
                 out.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
                 rest = after;
             }
@@ -80,13 +72,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
     let options = words.nth(1)?.to_vec();
     let is_ro = |options: &[u8]| options.split(|b| *b == b',').any(|o| o == b"ro");
     let read_only = is_ro(mount_options) || is_ro(&options);
-    Some(Mount {
-        version,
-        root,
-        point,
-        read_only,
-        options,
-    })
+    Some(Mount { version, root, point, read_only, options })
 }
 
 /// All cgroup mounts, those that a later cgroup mount on the same point covers left out.
@@ -111,9 +97,7 @@ pub struct Membership {
 impl Membership {
     /// Whether this is the v1 hierarchy of `controller`.
     pub fn is_of(&self, controller: &str) -> bool {
-        self.controllers
-            .split(|b| *b == b',')
-            .any(|name| name == controller.as_bytes())
+        self.controllers.split(|b| *b == b',').any(|name| name == controller.as_bytes())
     }
 }
 
@@ -125,10 +109,7 @@ fn membership(line: &[u8]) -> Option<Membership> {
         return None;
     }
     let path = PathBuf::from(OsString::from_vec(path.to_vec()));
-    Some(Membership {
-        controllers: controllers.to_vec(),
-        path,
-    })
+    Some(Membership { controllers: controllers.to_vec(), path })
 }
 
 /// All memberships of `/proc/self/cgroup`; malformed lines are left out.
@@ -164,30 +145,16 @@ mod tests {
 
     #[test]
     fn membership_lines() {
-        let found = memberships(
-            b"9:name=systemd:/\n4:cpu,cpuacct:/x:y\n0::/../z\n7::/bad\nbad\n0:cpu:/bad\n",
-        );
+        let found = memberships(b"9:name=systemd:/\n4:cpu,cpuacct:/x:y\n0::/../z\n7::/bad\nbad\n0:cpu:/bad\n");
         assert_eq!(found.len(), 3);
         assert!(found[1].is_of("cpuacct") && found[1].is_of("cpu") && !found[1].is_of("acct"));
         assert_eq!(found[1].path, PathBuf::from("/x:y"));
-        assert_eq!(
-            found[2],
-            Membership {
-                controllers: vec![],
-                path: "/../z".into()
-            }
-        );
+        assert_eq!(found[2], Membership { controllers: vec![], path: "/../z".into() });
     }
 
     #[test]
     fn escapes() {
-        let table = [
-            ("a\\040b", "a b"),
-            ("\\134", "\\"),
-            ("tail\\", "tail\\"),
-            ("\\08", "\\08"),
-            ("\\777", "\\777"),
-        ];
+        let table = [("a\\040b", "a b"), ("\\134", "\\"), ("tail\\", "tail\\"), ("\\08", "\\08"), ("\\777", "\\777")];
         for (text, expected) in table {
             assert_eq!(unescape(text.as_bytes()), PathBuf::from(expected), "{text}");
         }

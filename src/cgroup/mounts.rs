@@ -96,31 +96,18 @@ impl Layout {
     }
 
     /// As [`Layout::detect`] with another answer to "which cgroup filesystem is this folder on?". For fixtures in a plain folder.
-    pub fn detect_with(
-        root: &Path,
-        is_cgroup: &dyn Fn(&Path) -> Option<Version>,
-    ) -> Result<Layout, FileError> {
-        let read = |path, cap| {
-            files::optional(files::read_up_to(&root.join(path), cap)).map(Option::unwrap_or_default)
-        };
+    pub fn detect_with(root: &Path, is_cgroup: &dyn Fn(&Path) -> Option<Version>) -> Result<Layout, FileError> {
+        let read = |path, cap| files::optional(files::read_up_to(&root.join(path), cap)).map(Option::unwrap_or_default);
         let mounts = mountinfo::mounts(&read("proc/self/mountinfo", MOUNTINFO_CAP)?);
         let memberships = mountinfo::memberships(&read("proc/self/cgroup", files::CAP)?);
         let best = |wanted: &dyn Fn(&Mount) -> bool, ours: Option<&Membership>| {
             let candidates = mounts.iter().filter(|m| wanted(m));
-            candidates
-                .filter_map(|m| place(root, m, ours, is_cgroup))
-                .max_by_key(rank)
+            candidates.filter_map(|m| place(root, m, ours, is_cgroup)).max_by_key(rank)
         };
-        let v2 = best(
-            &|m| m.version == Version::V2,
-            memberships.iter().find(|m| m.controllers.is_empty()),
-        );
+        let v2 = best(&|m| m.version == Version::V2, memberships.iter().find(|m| m.controllers.is_empty()));
         let v1 = Controller::ALL.map(|controller| {
             let name = controller.name();
-            best(
-                &|m| m.version == Version::V1 && m.has_option(name),
-                memberships.iter().find(|m| m.is_of(name)),
-            )
+            best(&|m| m.version == Version::V1 && m.has_option(name), memberships.iter().find(|m| m.is_of(name)))
         });
         Ok(Layout { v2, v1 })
     }
@@ -159,22 +146,16 @@ fn place(
 ) -> Option<Place> {
     let mount_point = below(root, &mount.point);
     let trusted = |dir: &Path| is_cgroup(dir) == Some(mount.version);
-    let exact = ours
-        .and_then(|m| inside(&mount.root, &m.path))
-        .map(|rest| mount_point.join(rest))
-        .filter(|dir| trusted(dir));
+    let exact =
+        ours.and_then(|m| inside(&mount.root, &m.path)).map(|rest| mount_point.join(rest)).filter(|dir| trusted(dir));
     let dir = match &exact {
         Some(dir) => dir.clone(),
         // A mount whose top lies above our namespace shows strangers' groups; there is nothing to guess from.
         None if leaves_namespace(&mount.root) || !trusted(&mount_point) => return None,
         None => mount_point.clone(),
     };
-    let chain = dir
-        .ancestors()
-        .take_while(|d| d.starts_with(&mount_point))
-        .take(MAX_DEPTH)
-        .map(Path::to_path_buf)
-        .collect();
+    let chain =
+        dir.ancestors().take_while(|d| d.starts_with(&mount_point)).take(MAX_DEPTH).map(Path::to_path_buf).collect();
     Some(Place {
         version: mount.version,
         machine_root: is_machine_root(&dir, mount.version),

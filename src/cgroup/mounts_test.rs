@@ -23,21 +23,14 @@ impl Machine {
     fn layout(&self) -> Layout {
         let trust = |dir: &Path| {
             let rest = dir.strip_prefix(&self.0).ok()?.to_str()?;
-            let version = if rest.contains("cgroup2") || rest.contains("unified") {
-                Version::V2
-            } else {
-                Version::V1
-            };
+            let version = if rest.contains("cgroup2") || rest.contains("unified") { Version::V2 } else { Version::V1 };
             (dir.is_dir() && rest.contains("cgroup")).then_some(version)
         };
         Layout::detect_with(&self.0, &trust).unwrap()
     }
 
     fn dir(&self, place: Option<&Place>) -> String {
-        place.map_or_else(
-            || "none".into(),
-            |p| p.dir.strip_prefix(&self.0).unwrap().display().to_string(),
-        )
+        place.map_or_else(|| "none".into(), |p| p.dir.strip_prefix(&self.0).unwrap().display().to_string())
     }
 }
 
@@ -77,20 +70,8 @@ fn a_host_sees_all_ancestors() {
         &["cgroup2/kube/pod/c"],
     );
     let v2 = m.layout().v2.unwrap();
-    let names: Vec<_> = v2
-        .chain
-        .iter()
-        .map(|d| d.strip_prefix(&m.0).unwrap().display().to_string())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            "cgroup2/kube/pod/c",
-            "cgroup2/kube/pod",
-            "cgroup2/kube",
-            "cgroup2"
-        ]
-    );
+    let names: Vec<_> = v2.chain.iter().map(|d| d.strip_prefix(&m.0).unwrap().display().to_string()).collect();
+    assert_eq!(names, ["cgroup2/kube/pod/c", "cgroup2/kube/pod", "cgroup2/kube", "cgroup2"]);
     assert!(!v2.read_only && v2.machine_root);
 }
 
@@ -123,12 +104,7 @@ fn namespaces() {
     ];
     for (mount_root, ours, dir, exact) in table {
         let mountinfo = format!("1 0 0:1 {mount_root} /cgroup2 ro - cgroup2 none rw\n");
-        let m = Machine::new(
-            "namespaces",
-            &mountinfo,
-            &format!("0::{ours}\n"),
-            &["cgroup2/leaf", "cgroup2/x"],
-        );
+        let m = Machine::new("namespaces", &mountinfo, &format!("0::{ours}\n"), &["cgroup2/leaf", "cgroup2/x"]);
         let v2 = m.layout().v2;
         assert_eq!(m.dir(v2.as_ref()), dir, "{mount_root} {ours}");
         assert_eq!(v2.is_some_and(|p| p.exact), exact, "{mount_root} {ours}");
@@ -137,12 +113,7 @@ fn namespaces() {
 
 #[test]
 fn a_sandbox_without_memberships_still_has_its_mount() {
-    let m = Machine::new(
-        "nomember",
-        "1 0 0:1 / /cgroup/memory ro - cgroup none rw,memory\n",
-        "",
-        &["cgroup/memory"],
-    );
+    let m = Machine::new("nomember", "1 0 0:1 / /cgroup/memory ro - cgroup none rw,memory\n", "", &["cgroup/memory"]);
     let memory = m.layout().v1(Controller::Memory).cloned().unwrap();
     assert!(!memory.exact);
 }
@@ -160,39 +131,20 @@ fn of_two_mounts_the_writable_one_is_taken() {
 
 #[test]
 fn a_fake_tree_is_not_trusted() {
-    let m = Machine::new(
-        "fake",
-        "1 0 0:1 / /cgroup2 rw - cgroup2 none rw\n",
-        "0::/\n",
-        &["cgroup2"],
-    );
+    let m = Machine::new("fake", "1 0 0:1 / /cgroup2 rw - cgroup2 none rw\n", "0::/\n", &["cgroup2"]);
     fs::write(m.0.join("cgroup2/cgroup.controllers"), "memory pids\n").unwrap();
-    assert!(
-        Layout::detect(&m.0).unwrap().is_empty(),
-        "statfs says that this is an ordinary folder"
-    );
+    assert!(Layout::detect(&m.0).unwrap().is_empty(), "statfs says that this is an ordinary folder");
 }
 
 #[test]
 fn no_proc_no_cgroups() {
-    assert!(
-        Layout::detect(Path::new("/nonexistent"))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(Layout::detect(Path::new("/nonexistent")).unwrap().is_empty());
 }
 
 #[test]
 fn this_machine_does_not_fail() {
     let layout = Layout::detect(Path::new("/")).unwrap();
-    for place in Controller::ALL
-        .iter()
-        .filter_map(|c| layout.v1(*c))
-        .chain(&layout.v2)
-    {
-        assert!(
-            place.dir.starts_with(&place.mount_point) && place.chain.first() == Some(&place.dir),
-            "{place:?}"
-        );
+    for place in Controller::ALL.iter().filter_map(|c| layout.v1(*c)).chain(&layout.v2) {
+        assert!(place.dir.starts_with(&place.mount_point) && place.chain.first() == Some(&place.dir), "{place:?}");
     }
 }

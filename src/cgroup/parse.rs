@@ -38,9 +38,7 @@ pub struct CpuMax {
 impl CpuMax {
     /// The rate in cores, `None` when unlimited.
     pub fn cores(self) -> Option<f64> {
-        self.quota
-            .number()
-            .map(|q| q as f64 / self.period_us as f64)
+        self.quota.number().map(|q| q as f64 / self.period_us as f64)
     }
 }
 
@@ -64,10 +62,7 @@ pub struct Psi {
 
 /// `bytes` up to and with the last newline.
 pub fn whole_lines(bytes: &[u8]) -> &[u8] {
-    let end = bytes
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |at| at + 1);
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
     &bytes[..end]
 }
 
@@ -87,13 +82,7 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
 pub fn limit(bytes: &[u8]) -> Option<Limit> {
     match bytes.trim_ascii() {
         b"max" | b"-1" => Some(Limit::Unlimited),
-        other => number(other).map(|n| {
-            if n >= V1_NO_LIMIT {
-                Limit::Unlimited
-            } else {
-                Limit::At(n)
-            }
-        }),
+        other => number(other).map(|n| if n >= V1_NO_LIMIT { Limit::Unlimited } else { Limit::At(n) }),
     }
 }
 
@@ -150,10 +139,7 @@ fn psi_line(rest: &[u8]) -> Option<PsiLine> {
             _ => {}
         }
     }
-    Some(PsiLine {
-        avg10: avg10?,
-        total_us: total_us?,
-    })
+    Some(PsiLine { avg10: avg10?, total_us: total_us? })
 }
 
 /// A decimal share between 0 and 100. "inf", "nan" and negative ones are no shares.
@@ -169,9 +155,7 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The words between white space.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
+    bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
 /// Before and after the first `separator`.
@@ -217,10 +201,7 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(limit(text), expected, "{text:?}");
         }
-        assert!(
-            Limit::At(u64::MAX) < Limit::Unlimited,
-            "so that a plain min() is the tighter one"
-        );
+        assert!(Limit::At(u64::MAX) < Limit::Unlimited, "so that a plain min() is the tighter one");
     }
 
     #[test]
@@ -236,32 +217,19 @@ mod tests {
     #[test]
     fn keys_in_any_order_with_gaps() {
         let text = b"anon 1\nfile 2\nbroken\nshmem x\nanon 9\nslab 3";
-        assert_eq!(
-            keyed(text, &["slab", "shmem", "anon", "none"]),
-            [Some(3), None, Some(1), None]
-        );
+        assert_eq!(keyed(text, &["slab", "shmem", "anon", "none"]), [Some(3), None, Some(1), None]);
         let oom = b"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
         assert_eq!(keyed(oom, &["oom_kill"]), [Some(2)]);
     }
 
     #[test]
     fn pressure() {
-        let both = psi(b"some avg10=1.25 avg60=0.00 avg300=0.00 total=17\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
-        assert_eq!(
-            both.unwrap().some,
-            Some(PsiLine {
-                avg10: 1.25,
-                total_us: 17
-            })
-        );
+        let both =
+            psi(b"some avg10=1.25 avg60=0.00 avg300=0.00 total=17\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n");
+        assert_eq!(both.unwrap().some, Some(PsiLine { avg10: 1.25, total_us: 17 }));
         assert_eq!(psi(b"some avg10=0.50 total=1\n").unwrap().full, None);
-        for bad in [
-            &b""[..],
-            b"some avg10=nan total=1",
-            b"some avg10=101 total=1",
-            b"some total=1",
-            b"avg10=1 total=1",
-        ] {
+        for bad in [&b""[..], b"some avg10=nan total=1", b"some avg10=101 total=1", b"some total=1", b"avg10=1 total=1"]
+        {
             assert_eq!(psi(bad), None, "{bad:?}");
         }
     }

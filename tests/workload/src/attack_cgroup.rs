@@ -23,17 +23,11 @@ pub(crate) fn run() {
         ] {
             let path = format!("{folder}/{file}");
             if std::path::Path::new(&path).exists() {
-                lines.push(describe(
-                    &format!("write {file}"),
-                    &path,
-                    write(&path, value),
-                ));
+                lines.push(describe(&format!("write {file}"), &path, write(&path, value)));
             }
         }
         let inner = format!("{folder}/escape");
-        let made = std::fs::create_dir(&inner)
-            .err()
-            .map_or(0, |e| e.raw_os_error().unwrap_or(-1));
+        let made = std::fs::create_dir(&inner).err().map_or(0, |e| e.raw_os_error().unwrap_or(-1));
         lines.push(describe("mkdir", &inner, made));
         let _ = std::fs::remove_dir(&inner);
         if let Some((parent, _)) = folder.rsplit_once('/') {
@@ -57,19 +51,14 @@ fn own_groups() -> Vec<String> {
         };
         let name = controllers.trim_start_matches("name=");
         let roots = if name.is_empty() {
-            vec![
-                "/sys/fs/cgroup".to_owned(),
-                "/sys/fs/cgroup/unified".to_owned(),
-            ]
+            vec!["/sys/fs/cgroup".to_owned(), "/sys/fs/cgroup/unified".to_owned()]
         } else {
             vec![format!("/sys/fs/cgroup/{name}")]
         };
         for root in roots {
             let folder = format!("{root}{}", path.trim_end_matches('/'));
             // Only a group that execd made: run by hand on a host, this must not touch what belongs to others.
-            if folder.contains("execd")
-                && std::path::Path::new(&format!("{folder}/cgroup.procs")).exists()
-            {
+            if folder.contains("execd") && std::path::Path::new(&format!("{folder}/cgroup.procs")).exists() {
                 folders.push(folder);
             }
         }
@@ -78,11 +67,7 @@ fn own_groups() -> Vec<String> {
 }
 
 fn write(path: &str, value: &str) -> i32 {
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(value.as_bytes()))
-    {
+    match std::fs::OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(value.as_bytes())) {
         Ok(()) => 0,
         Err(error) => error.raw_os_error().unwrap_or(-1),
     }
@@ -93,22 +78,11 @@ fn mounts() -> Vec<String> {
     let _ = std::fs::create_dir(&target);
     let path = CString::new(target.display().to_string()).unwrap_or_default();
     let mut lines = Vec::new();
-    for (name, kind, data) in [
-        ("mount cgroup2", c"cgroup2", c""),
-        ("mount cgroup v1", c"cgroup", c"memory"),
-    ] {
+    for (name, kind, data) in [("mount cgroup2", c"cgroup2", c""), ("mount cgroup v1", c"cgroup", c"memory")] {
         // SAFETY: valid strings; unmounted again if it worked
         let errno = unsafe {
-            let errno = errno_of(
-                libc::mount(
-                    c"none".as_ptr(),
-                    path.as_ptr(),
-                    kind.as_ptr(),
-                    0,
-                    data.as_ptr().cast(),
-                )
-                .into(),
-            );
+            let errno =
+                errno_of(libc::mount(c"none".as_ptr(), path.as_ptr(), kind.as_ptr(), 0, data.as_ptr().cast()).into());
             libc::umount2(path.as_ptr(), libc::MNT_DETACH);
             errno
         };
@@ -118,14 +92,7 @@ fn mounts() -> Vec<String> {
     // SAFETY: valid strings; makes the tree writable if the kernel lets us
     let errno = unsafe {
         errno_of(
-            libc::mount(
-                c"none".as_ptr(),
-                c"/sys/fs/cgroup".as_ptr(),
-                c"".as_ptr(),
-                flags,
-                std::ptr::null(),
-            )
-            .into(),
+            libc::mount(c"none".as_ptr(), c"/sys/fs/cgroup".as_ptr(), c"".as_ptr(), flags, std::ptr::null()).into(),
         )
     };
     lines.push(describe("remount writable", "/sys/fs/cgroup", errno));
@@ -153,11 +120,7 @@ fn in_child(flag: i32) -> i32 {
             pid if pid > 0 => {
                 let mut status = 0;
                 libc::waitpid(pid, &raw mut status, 0);
-                if libc::WIFEXITED(status) {
-                    libc::WEXITSTATUS(status)
-                } else {
-                    libc::EPERM
-                }
+                if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { libc::EPERM }
             }
             _ => errno_of(-1),
         }
@@ -165,10 +128,5 @@ fn in_child(flag: i32) -> i32 {
 }
 
 fn describe(attack: &str, path: &str, errno: i32) -> String {
-    Object::new()
-        .text("attack", attack)
-        .text("path", path)
-        .value("errno", errno)
-        .value("reached", errno == 0)
-        .render()
+    Object::new().text("attack", attack).text("path", path).value("errno", errno).value("reached", errno == 0).render()
 }

@@ -7,57 +7,18 @@ use std::io::{Read, Write};
 /// Tries every file of `/proc/PID` that would give something away or change something.
 pub(crate) fn run(pid: i32) {
     let mut lines = Vec::new();
-    for name in [
-        "environ",
-        "mem",
-        "maps",
-        "auxv",
-        "stack",
-        "syscall",
-        "io",
-        "personality",
-        "pagemap",
-        "smaps_rollup",
-    ] {
-        lines.push(describe(
-            &format!("read_{name}"),
-            read(&format!("/proc/{pid}/{name}")),
-        ));
+    for name in ["environ", "mem", "maps", "auxv", "stack", "syscall", "io", "personality", "pagemap", "smaps_rollup"] {
+        lines.push(describe(&format!("read_{name}"), read(&format!("/proc/{pid}/{name}"))));
     }
     for name in ["root/etc", "cwd/.", "fd", "map_files", "exe"] {
-        lines.push(describe(
-            &format!("open_{name}"),
-            File::open(format!("/proc/{pid}/{name}")).map(drop),
-        ));
+        lines.push(describe(&format!("open_{name}"), File::open(format!("/proc/{pid}/{name}")).map(drop)));
     }
-    for name in [
-        "oom_score_adj",
-        "comm",
-        "coredump_filter",
-        "clear_refs",
-        "timerslack_ns",
-        "autogroup",
-    ] {
-        lines.push(describe(
-            &format!("write_{name}"),
-            write(&format!("/proc/{pid}/{name}"), b"0"),
-        ));
+    for name in ["oom_score_adj", "comm", "coredump_filter", "clear_refs", "timerslack_ns", "autogroup"] {
+        lines.push(describe(&format!("write_{name}"), write(&format!("/proc/{pid}/{name}"), b"0")));
     }
-    lines.push(describe(
-        "write_exe",
-        write(&format!("/proc/{pid}/exe"), b"\0"),
-    ));
-    lines.push(describe(
-        "truncate_exe",
-        truncate(&format!("/proc/{pid}/exe")),
-    ));
-    lines.push(describe(
-        "write_mem",
-        OpenOptions::new()
-            .write(true)
-            .open(format!("/proc/{pid}/mem"))
-            .map(drop),
-    ));
+    lines.push(describe("write_exe", write(&format!("/proc/{pid}/exe"), b"\0")));
+    lines.push(describe("truncate_exe", truncate(&format!("/proc/{pid}/exe"))));
+    lines.push(describe("write_mem", OpenOptions::new().write(true).open(format!("/proc/{pid}/mem")).map(drop)));
     lines.push(describe("steal_fd", steal(pid)));
     print_line(&format!("[{}]", lines.join(",")));
 }
@@ -89,12 +50,6 @@ fn steal(pid: i32) -> std::io::Result<()> {
 }
 
 fn describe(attack: &str, result: std::io::Result<()>) -> String {
-    let errno = result
-        .err()
-        .map_or(0, |error| error.raw_os_error().unwrap_or(-1));
-    Object::new()
-        .text("attack", attack)
-        .value("errno", errno)
-        .value("reached", errno == 0)
-        .render()
+    let errno = result.err().map_or(0, |error| error.raw_os_error().unwrap_or(-1));
+    Object::new().text("attack", attack).value("errno", errno).value("reached", errno == 0).render()
 }

@@ -19,9 +19,7 @@ pub(crate) fn burn(until: Option<Instant>) {
 /// `threads` spinning threads, for `ms` of wall time or for ever.
 pub(crate) fn spin(threads: u64, ms: Option<u64>) {
     let until = ms.map(|ms| Instant::now() + Duration::from_millis(ms));
-    let others: Vec<_> = (1..threads)
-        .map(|_| std::thread::spawn(move || burn(until)))
-        .collect();
+    let others: Vec<_> = (1..threads).map(|_| std::thread::spawn(move || burn(until))).collect();
     burn(until);
     for other in others {
         let _ = other.join();

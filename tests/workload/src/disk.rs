@@ -12,12 +12,7 @@ fn hold() -> ! {
 }
 
 fn create(path: &str) -> Option<File> {
-    OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(path)
-        .ok()
+    OpenOptions::new().create(true).truncate(true).write(true).open(path).ok()
 }
 
 /// Fills one file and stays.
@@ -29,9 +24,7 @@ pub(crate) fn fill(path: &str, bytes: u64) {
 
 /// Fills a file that has no name any more.
 pub(crate) fn deleted_open(path: &str, bytes: u64) {
-    let Some(mut file) = create(path) else {
-        std::process::exit(3)
-    };
+    let Some(mut file) = create(path) else { std::process::exit(3) };
     let _ = std::fs::remove_file(path);
     let written = write_zeros(&mut file, bytes);
     Object::new().value("written", written).print();
@@ -42,13 +35,9 @@ pub(crate) fn deleted_open(path: &str, bytes: u64) {
 pub(crate) fn many_files(folder: &str, count: u64, bytes: u64) {
     let mut written = 0;
     for i in 0..count {
-        written +=
-            create(&format!("{folder}/f{i}")).map_or(0, |mut file| write_zeros(&mut file, bytes));
+        written += create(&format!("{folder}/f{i}")).map_or(0, |mut file| write_zeros(&mut file, bytes));
     }
-    Object::new()
-        .value("files", count)
-        .value("written", written)
-        .print();
+    Object::new().value("files", count).value("written", written).print();
     hold()
 }
 
@@ -67,8 +56,5 @@ pub(crate) fn open_many(count: u64) {
     }
     let opened = files.len();
     drop(files);
-    Object::new()
-        .value("opened", opened)
-        .value("errno", errno)
-        .print();
+    Object::new().value("opened", opened).value("errno", errno).print();
 }

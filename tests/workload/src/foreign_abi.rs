@@ -17,22 +17,11 @@ pub(crate) fn x32() {
     const X32_BIT: i64 = 0x4000_0000;
     // SAFETY: getpid takes nothing and changes nothing
     let result = unsafe { libc::syscall(X32_BIT | libc::SYS_getpid) };
-    report(
-        "x32",
-        if result < 0 {
-            -i64::from(crate::json::errno_of(result))
-        } else {
-            result
-        },
-    );
+    report("x32", if result < 0 { -i64::from(crate::json::errno_of(result)) } else { result });
 }
 
 fn report(entry: &str, result: i64) {
     // SAFETY: no arguments
     let pid = i64::from(unsafe { libc::getpid() });
-    Object::new()
-        .text("entry", entry)
-        .value("result", result)
-        .value("let_through", result == pid)
-        .print();
+    Object::new().text("entry", entry).value("result", result).value("let_through", result == pid).print();
 }

@@ -9,26 +9,18 @@ pub(crate) fn fds() {
     for fd in 0..4096 {
         // SAFETY: asks for flags of a number that may or may not be open
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0 {
-            let target =
-                std::fs::read_link(format!("/proc/self/fd/{fd}")).map(|p| p.display().to_string());
-            open.push(format!(
-                "{{\"fd\":{fd},\"target\":{}}}",
-                quote(&target.unwrap_or_default())
-            ));
+            let target = std::fs::read_link(format!("/proc/self/fd/{fd}")).map(|p| p.display().to_string());
+            open.push(format!("{{\"fd\":{fd},\"target\":{}}}", quote(&target.unwrap_or_default())));
         }
     }
-    Object::new()
-        .raw("fds", &format!("[{}]", open.join(",")))
-        .print();
+    Object::new().raw("fds", &format!("[{}]", open.join(","))).print();
 }
 
 fn status_lines(keys: &[&str]) -> Object {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut out = Object::new();
     for key in keys {
-        let value = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
         out = match value {
             Some(value) => out.text(key, value.trim()),
             None => out.raw(key, "null"),
@@ -72,23 +64,9 @@ pub(crate) fn privileges() {
     .value("pid", pid)
     .value("sid", sid)
     .value("pgid", pgid)
-    .text(
-        "oom_score_adj",
-        std::fs::read_to_string("/proc/self/oom_score_adj")
-            .unwrap_or_default()
-            .trim(),
-    )
-    .text(
-        "cgroup",
-        &std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default(),
-    )
-    .text(
-        "cwd",
-        &std::env::current_dir()
-            .unwrap_or_default()
-            .display()
-            .to_string(),
-    )
+    .text("oom_score_adj", std::fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default().trim())
+    .text("cgroup", &std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+    .text("cwd", &std::env::current_dir().unwrap_or_default().display().to_string())
     .print();
 }
 
@@ -104,10 +82,7 @@ pub(crate) fn rlimits() {
         ("data", libc::RLIMIT_DATA),
         ("nproc", libc::RLIMIT_NPROC),
     ] {
-        let mut limit = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: fills our own struct
         unsafe { libc::getrlimit(which, &raw mut limit) };
         out = out.raw(name, &format!("[{},{}]", limit.rlim_cur, limit.rlim_max));

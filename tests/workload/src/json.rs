@@ -64,9 +64,5 @@ pub(crate) fn quote(text: &str) -> String {
 
 /// What a system call said: 0 or the errno.
 pub(crate) fn errno_of(result: i64) -> i32 {
-    if result < 0 {
-        std::io::Error::last_os_error().raw_os_error().unwrap_or(-1)
-    } else {
-        0
-    }
+    if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(-1) } else { 0 }
 }

@@ -22,17 +22,12 @@ pub(crate) struct Args(Vec<String>);
 impl Args {
     /// The text at `index`, or an explanation and exit 2: a test that calls us wrongly must not pass by accident.
     pub(crate) fn text(&self, index: usize) -> &str {
-        self.0
-            .get(index)
-            .map(String::as_str)
-            .unwrap_or_else(|| fail(&format!("argument {} is missing", index + 1)))
+        self.0.get(index).map(String::as_str).unwrap_or_else(|| fail(&format!("argument {} is missing", index + 1)))
     }
 
     /// The number at `index`.
     pub(crate) fn number(&self, index: usize) -> u64 {
-        self.text(index)
-            .parse()
-            .unwrap_or_else(|_| fail(&format!("argument {} is not a number", index + 1)))
+        self.text(index).parse().unwrap_or_else(|_| fail(&format!("argument {} is not a number", index + 1)))
     }
 
     /// The number at `index` if it is given.

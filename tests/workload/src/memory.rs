@@ -11,21 +11,9 @@ const CHUNK: usize = 4 << 20;
 
 fn map(bytes: usize, flags: i32, fd: RawFd) -> *mut u8 {
     // SAFETY: a fresh mapping at an address of the kernel's choice
-    let at = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            flags,
-            fd,
-            0,
-        )
-    };
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
     if at == libc::MAP_FAILED {
-        Object::new()
-            .text("refused", "mmap")
-            .value("errno", crate::json::errno_of(-1))
-            .print();
+        Object::new().text("refused", "mmap").value("errno", crate::json::errno_of(-1)).print();
         std::process::exit(3);
     }
     at.cast()
@@ -46,10 +34,7 @@ fn touch(at: *mut u8, bytes: usize, rate: Option<u64>) {
 }
 
 fn hold(what: &str, bytes: u64) -> ! {
-    Object::new()
-        .text("held", what)
-        .value("bytes", bytes)
-        .print();
+    Object::new().text("held", what).value("bytes", bytes).print();
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
@@ -57,11 +42,7 @@ fn hold(what: &str, bytes: u64) -> ! {
 
 /// Touches `bytes` of anonymous memory, at `rate` bytes a second if given, and holds it.
 pub(crate) fn alloc(bytes: u64, rate: Option<u64>) {
-    touch(
-        map(bytes as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
-        bytes as usize,
-        rate,
-    );
+    touch(map(bytes as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1), bytes as usize, rate);
     hold("anonymous", bytes)
 }
 
@@ -78,11 +59,7 @@ pub(crate) fn alloc_many(count: u64, bytes: u64) {
 
 /// Shared anonymous memory (shmem in the kernel's books).
 pub(crate) fn mmap_shared(bytes: u64) {
-    touch(
-        map(bytes as usize, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1),
-        bytes as usize,
-        None,
-    );
+    touch(map(bytes as usize, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1), bytes as usize, None);
     hold("shared", bytes)
 }
 
@@ -92,11 +69,7 @@ pub(crate) fn memfd(bytes: u64) {
     let fd = unsafe { libc::memfd_create(c"workload".as_ptr(), 0) };
     // SAFETY: fd was just made
     unsafe { libc::ftruncate(fd, bytes as i64) };
-    touch(
-        map(bytes as usize, libc::MAP_SHARED, fd),
-        bytes as usize,
-        None,
-    );
+    touch(map(bytes as usize, libc::MAP_SHARED, fd), bytes as usize, None);
     hold("memfd", bytes)
 }
 
@@ -112,11 +85,7 @@ pub(crate) fn map_file(path: &str, bytes: u64) {
     let file = create(path);
     // SAFETY: an open file
     unsafe { libc::ftruncate(file.as_raw_fd(), bytes as i64) };
-    touch(
-        map(bytes as usize, libc::MAP_SHARED, file.as_raw_fd()),
-        bytes as usize,
-        None,
-    );
+    touch(map(bytes as usize, libc::MAP_SHARED, file.as_raw_fd()), bytes as usize, None);
     hold("mapped file", bytes)
 }
 
@@ -137,19 +106,12 @@ pub(crate) fn page_cache(path: &str, bytes: u64) {
         }
     }
     let _ = std::fs::remove_file(path);
-    Object::new()
-        .value("written", written)
-        .value("read", read)
-        .print();
+    Object::new().value("written", written).value("read", read).print();
 }
 
 /// `children` forks share `bytes` of touched memory: it exists once and must count once.
 pub(crate) fn share_after_fork(bytes: u64, children: u64) {
-    touch(
-        map(bytes as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
-        bytes as usize,
-        None,
-    );
+    touch(map(bytes as usize, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1), bytes as usize, None);
     let mut pids = Vec::new();
     for _ in 0..children {
         // SAFETY: single-threaded; the child sleeps and exits
@@ -166,26 +128,14 @@ pub(crate) fn share_after_fork(bytes: u64, children: u64) {
         // SAFETY: our own child
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
     }
-    Object::new()
-        .value("bytes", bytes)
-        .value("children", children)
-        .print();
+    Object::new().value("bytes", bytes).value("children", children).print();
 }
 
 fn create(path: &str) -> File {
-    OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .read(true)
-        .write(true)
-        .open(path)
-        .unwrap_or_else(|error| {
-            Object::new()
-                .text("refused", "open")
-                .value("errno", error.raw_os_error().unwrap_or(0))
-                .print();
-            std::process::exit(3)
-        })
+    OpenOptions::new().create(true).truncate(true).read(true).write(true).open(path).unwrap_or_else(|error| {
+        Object::new().text("refused", "open").value("errno", error.raw_os_error().unwrap_or(0)).print();
+        std::process::exit(3)
+    })
 }
 
 /// Writes up to `bytes`; says how many went in.

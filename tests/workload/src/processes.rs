@@ -61,18 +61,14 @@ pub(crate) fn fork_bomb() {
 pub(crate) fn threads(count: u64) {
     let mut started = 0u64;
     for _ in 0..count {
-        let spawned = std::thread::Builder::new()
-            .stack_size(64 << 10)
-            .spawn(|| std::thread::sleep(Duration::from_millis(500)));
+        let spawned =
+            std::thread::Builder::new().stack_size(64 << 10).spawn(|| std::thread::sleep(Duration::from_millis(500)));
         if spawned.is_err() {
             break;
         }
         started += 1;
     }
-    Object::new()
-        .value("started", started)
-        .value("asked", count)
-        .print();
+    Object::new().value("started", started).value("asked", count).print();
 }
 
 /// `count` double-forked orphans at `rate` a second; each exits after 20 ms as somebody else's child.
@@ -97,10 +93,7 @@ pub(crate) fn orphans(count: u64, rate: u64) {
             _ => failed += 1,
         }
     }
-    Object::new()
-        .value("orphans", count - failed)
-        .value("failed", failed)
-        .print();
+    Object::new().value("orphans", count - failed).value("failed", failed).print();
 }
 
 /// Does everything a process can do to be forgotten, then sleeps; the first process waits for ever too.

@@ -27,17 +27,9 @@ pub(crate) fn echo_stdin() {
             break;
         }
         bytes += n as u64;
-        sum = buffer[..n]
-            .iter()
-            .fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
+        sum = buffer[..n].iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
     }
-    eprintln!(
-        "{}",
-        Object::new()
-            .value("bytes", bytes)
-            .value("sum", sum)
-            .render()
-    );
+    eprintln!("{}", Object::new().value("bytes", bytes).value("sum", sum).render());
 }
 
 /// `bytes` to stderr, all of them, and then `bytes` to stdout.

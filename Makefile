@@ -1,0 +1,40 @@
+# What one does with execd. `make run` and `make test` are the two that matter; everything else supports them.
+
+TARGET   := x86_64-unknown-linux-musl
+OUT       = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$(TARGET)/release
+VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+REVISION  = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+
+.PHONY: help run dist test lint bench image clean
+
+help:                ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
+
+run: dist            ## the daemon on port 44772, with a shell as its main command where there is a terminal
+	dist/execd serve
+
+dist:                ## dist/execd: the stripped static binary that everything below uses
+	cargo build --release --bin execd
+	cargo build --release --package workload
+	mkdir -p dist
+	cp -f $(OUT)/execd dist/execd
+	@ls -l dist/execd
+
+test: dist           ## everything: units, the fault list here, in Docker and in a virtual machine
+	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo test --workspace
+
+lint:                ## formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: dist          ## the figures of SPECIFICATION.md, each with its comparison, in one table
+	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo bench --bench figures
+
+image: dist          ## execd:VERSION (scratch) and execd:VERSION-shell (busybox); needs no registry
+	cp -f $$(command -v busybox) dist/busybox
+	docker build --target execd --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t execd:$(VERSION) -t execd:latest .
+	docker build --target shell --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t execd:$(VERSION)-shell -t execd:shell .
+
+clean:               ## what builds and tests left behind
+	cargo clean
+	rm -rf dist .worlds
