@@ -55,7 +55,7 @@ impl Docker {
             .stderr(log)
             .spawn()
             .expect("dockerd");
-        let docker = Docker { child, host, tests: test_binary(folder.path()), folder: folder };
+        let docker = Docker { child, host, tests: test_binary(folder.path()), folder };
         let up = wait_for(Duration::from_secs(30), || {
             docker.docker(&["info"]).output().ok().filter(|out| out.status.success())
         });
@@ -93,7 +93,7 @@ impl Docker {
         }
         copy(&world::execd(), &at("execd"));
         copy(&world::workload(), &at("workload"));
-        let tar = Command::new("tar")
+        let mut tar = Command::new("tar")
             .arg("-C")
             .arg(root.path())
             .args(["-c", "."])
@@ -102,9 +102,10 @@ impl Docker {
             .expect("tar");
         let import = self
             .docker(&["import", "--change", "ENTRYPOINT [\"/execd\"]", "--change", "ENV PATH=/bin", "-", "execd-test"])
-            .stdin(tar.stdout.expect("piped"))
+            .stdin(tar.stdout.take().expect("piped"))
             .output()
             .expect("docker import");
+        assert!(tar.wait().is_ok_and(|status| status.success()), "tar");
         assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     }
 

@@ -5,7 +5,9 @@ use super::http::Client;
 use super::world::{self, Scratch, World};
 use super::{proc, wait_for};
 use serde_json::Value;
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -172,9 +174,15 @@ impl Daemon {
         assert!(matches!(response.status, 200 | 202 | 204 | 409), "{}: {}", response.status, response.text());
     }
 
+    /// Sends a signal to all processes of an execution.
+    pub fn signal_execution(&self, id: &str, signal: &str) {
+        let answer = self.client.post(&format!("/v1/executions/{id}/signal"), &serde_json::json!({ "signal": signal }));
+        assert!(answer.status < 300, "{}: {}", answer.status, answer.text());
+    }
+
     /// Mechanism and strength that `/health` claims for a limit.
     pub fn enforcement(&self, limit: &str) -> (String, String) {
-        let health = self.client.get("/health?full=true").expect(200);
+        let health = self.client.get("/health").expect(200);
         let row = &health["enforcement"][limit];
         let text = |key: &str| row[key].as_str().unwrap_or("none").to_owned();
         (text("mechanism"), text("strength"))
@@ -226,4 +234,28 @@ impl Drop for Daemon {
 pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
     listener.local_addr().expect("bound")
+}
+
+/// Program and arguments of a command that is not started yet.
+pub fn words(command: &Command) -> (OsString, Vec<OsString>) {
+    (command.get_program().to_owned(), command.get_args().map(ToOwned::to_owned).collect())
+}
+
+/// Makes `command` start `wrapper FLAGS… PROGRAM ARGUMENTS…` instead; its log files stay.
+pub fn wrap(command: &mut Command, wrapper: &Path, flags: &[&str], program: &OsStr, arguments: &[OsString]) {
+    let log = command.get_args().skip_while(|word| *word != "--state-dir").nth(1).map(Path::new).and_then(Path::parent);
+    let log = log.map(|folder| folder.join("log"));
+    *command = Command::new(wrapper);
+    command.args(flags).arg(program).args(arguments).stdin(Stdio::null());
+    command.env_remove("EXECD_URL").env_remove("EXECD_WORLD");
+    if let Some(file) = log.and_then(|log| std::fs::File::options().create(true).append(true).open(log).ok()) {
+        command.stdout(file.try_clone().expect("log file")).stderr(file);
+    }
+}
+
+/// Makes `command` start after a shell line, as the same process.
+pub fn under_shell(command: &mut Command, line: &str) {
+    let (program, arguments) = words(command);
+    let script = format!("{line}; exec \"$0\" \"$@\"");
+    wrap(command, Path::new("/bin/sh"), &["-c", &script], &program, &arguments);
 }

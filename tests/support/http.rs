@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+/// Status, headers, and the body still to be read.
+pub type Opened = (u16, Vec<(String, String)>, Body);
+
 /// Talks to one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -95,13 +98,7 @@ impl Client {
     }
 
     /// Sends the request and reads the head; the body is read as it comes.
-    pub fn open(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> std::io::Result<(u16, Vec<(String, String)>, Body)> {
+    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Opened> {
         let mut stream = TcpStream::connect_timeout(&self.addr, Duration::from_secs(5).min(self.timeout))?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_nodelay(true)?;
@@ -135,7 +132,7 @@ fn bad(why: &str) -> std::io::Error {
 }
 
 /// Reads status line and headers.
-pub fn read_head(stream: TcpStream) -> std::io::Result<(u16, Vec<(String, String)>, Body)> {
+pub fn read_head(stream: TcpStream) -> std::io::Result<Opened> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line)?;

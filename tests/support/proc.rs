@@ -70,12 +70,12 @@ pub fn open_fds(pid: i32) -> Option<usize> {
 
 /// Proportional set size in bytes. Needs to be root: the daemon is not dumpable.
 pub fn pss(pid: i32) -> Option<u64> {
-    field(&format!("/proc/{pid}/smaps_rollup"), "Pss:").map(|kib| kib * 1024)
+    field(format!("/proc/{pid}/smaps_rollup"), "Pss:").map(|kib| kib * 1024)
 }
 
 /// Resident set size in bytes.
 pub fn rss(pid: i32) -> Option<u64> {
-    field(&format!("/proc/{pid}/status"), "VmRSS:").map(|kib| kib * 1024)
+    field(format!("/proc/{pid}/status"), "VmRSS:").map(|kib| kib * 1024)
 }
 
 /// Voluntary and involuntary context switches of all threads.

@@ -74,6 +74,7 @@ fn main() {
         "map-file" => memory::map_file(args.text(0), args.number(1)),
         "page-cache" => memory::page_cache(args.text(0), args.number(1)),
         "share-after-fork" => memory::share_after_fork(args.number(0), args.number(1)),
+        "spoil-signals" => processes::spoil_signals(&args.0),
         "forkbomb" => processes::fork_bomb(),
         "threads" => processes::threads(args.number(0)),
         "orphans" => processes::orphans(args.number(0), args.number(1)),

@@ -48,6 +48,24 @@ pub(crate) fn obey_term(code: i32) {
     }
 }
 
+/// Becomes another program that inherits ignored signals and a full mask.
+pub(crate) fn spoil_signals(command: &[String]) {
+    let words: Vec<_> = command.iter().filter_map(|word| std::ffi::CString::new(word.as_str()).ok()).collect();
+    let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    // SAFETY: plain signal calls, and an exec by hand, because std's own resets mask and SIGPIPE; the strings live on
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+        for signal in [libc::SIGPIPE, libc::SIGCHLD, libc::SIGHUP, libc::SIGTTOU] {
+            libc::signal(signal, libc::SIG_IGN);
+        }
+        libc::execvp(pointers[0], pointers.as_ptr());
+    }
+    std::process::exit(127)
+}
+
 /// Forks for ever; every child does the same.
 pub(crate) fn fork_bomb() {
     loop {

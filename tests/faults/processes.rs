@@ -1,0 +1,241 @@
+//! Rows about processes: how they end, who waits for them, and that all of them end.
+
+use crate::support::{Daemon, Start, World, percentile, proc, wait_for, world};
+use std::time::{Duration, Instant};
+
+#[test]
+fn every_exit_code_is_exact_through_the_api() {
+    let daemon = Daemon::of_this_world();
+    for code in 0..=255 {
+        let end = daemon.run(&Start::workload(&["exit", &code.to_string()]));
+        assert_eq!(end.exit_code(), Some(code), "{:#}", end.object);
+        end.must_end(if code == 0 { "completed" } else { "failed" }, "exit");
+    }
+}
+
+#[test]
+fn a_death_by_signal_is_named() {
+    use nix::sys::signal::Signal;
+    let daemon = Daemon::of_this_world();
+    for signal in Signal::iterator().filter(|signal| ends_a_process(*signal)) {
+        let end = daemon.run(&Start::workload(&["signal", &(signal as i32).to_string()]));
+        end.must_end("failed", "signal");
+        assert_eq!(end.object["signal"], signal.as_str(), "{:#}", end.object);
+    }
+}
+
+/// Signals whose default action is to end the process.
+pub fn ends_a_process(signal: nix::sys::signal::Signal) -> bool {
+    use nix::sys::signal::Signal::*;
+    !matches!(signal, SIGCHLD | SIGCONT | SIGSTOP | SIGTSTP | SIGTTIN | SIGTTOU | SIGURG | SIGWINCH)
+}
+
+#[test]
+fn orphans_in_a_storm_leave_no_zombie_and_no_short_execution_is_lost_in_it() {
+    let daemon = Daemon::of_this_world();
+    // Here in full; in the other worlds a fifth of it, so that all worlds together stay within a coffee break.
+    let (orphans, executions) = if World::current().is_inner() { (2_000u64, 1_000u64) } else { (10_000, 5_000) };
+    let (orphans, executions) = match World::current() {
+        World::Machine => (orphans / 4, executions / 10),
+        _ => (orphans, executions),
+    };
+    daemon.run(&Start::workload(&["exit", "0"]));
+    let before = Footprint::of(&daemon);
+    let storm = daemon.start(&Start::workload(&["orphans", &orphans.to_string(), "200"]));
+    let most_zombies = std::sync::atomic::AtomicUsize::new(0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                most_zombies.fetch_max(proc::zombies_of(daemon.pid), std::sync::atomic::Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        let workers: Vec<_> = (0..2)
+            .map(|worker| {
+                let daemon = &daemon;
+                scope.spawn(move || {
+                    for i in (worker..executions).step_by(2) {
+                        let code = i64::try_from(i % 256).unwrap();
+                        let end = daemon.run(&Start::workload(&["exit", &code.to_string()]));
+                        assert_eq!(end.exit_code(), Some(code), "{:#}", end.object);
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join()).collect();
+        let end = daemon.wait(&storm, Duration::from_secs(180));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "a short execution was lost or wrong");
+        end.must_end("completed", "exit");
+        assert_eq!(daemon.report(&storm)["failed"], 0);
+    });
+    let most = most_zombies.into_inner();
+    assert!(most <= 50, "{most} zombies at once");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(proc::zombies_of(daemon.pid), 0, "zombies one second after the end");
+    Footprint::of(&daemon).must_be_back_to(&before);
+}
+
+/// What executions must not leave behind.
+#[derive(Debug)]
+struct Footprint {
+    fds: Option<usize>,
+    threads: u64,
+    descendants: usize,
+    rss: u64,
+    groups: usize,
+}
+
+impl Footprint {
+    fn of(daemon: &Daemon) -> Footprint {
+        Footprint {
+            fds: proc::open_fds(daemon.pid),
+            threads: proc::stat(daemon.pid).map_or(0, |stat| stat.threads),
+            descendants: proc::descendants(daemon.pid).iter().filter(|p| p.name == "execd").count(),
+            rss: proc::rss(daemon.pid).unwrap_or(0),
+            groups: count_groups(),
+        }
+    }
+
+    fn must_be_back_to(&self, before: &Footprint) {
+        assert_eq!(self.threads, before.threads, "{self:?} after {before:?}");
+        assert_eq!(self.groups, before.groups, "{self:?} after {before:?}");
+        assert!(self.descendants <= before.descendants + 4, "{self:?} after {before:?}");
+        assert!(self.fds <= before.fds.map(|fds| fds + 12), "{self:?} after {before:?}");
+        assert!(self.rss <= before.rss + (24 << 20), "{self:?} after {before:?}");
+    }
+}
+
+fn count_groups() -> usize {
+    fn below(folder: &std::path::Path, depth: u32) -> usize {
+        let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+        let folders = entries.filter_map(Result::ok).filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        folders
+            .map(|e| {
+                let ours = usize::from(e.file_name().to_string_lossy().contains("execd"));
+                ours + if depth > 0 || ours > 0 { below(&e.path(), depth.saturating_sub(1)) } else { 0 }
+            })
+            .sum()
+    }
+    below(std::path::Path::new("/sys/fs/cgroup"), 4)
+}
+
+#[test]
+fn a_daemonized_process_that_ignores_term_is_gone_half_a_second_after_the_grace() {
+    let daemon = Daemon::of_this_world();
+    let begun = Instant::now();
+    let id = daemon.start(&Start::workload(&["daemonize", "300"]).limit("wall_time_ms", 1000));
+    let slack = Duration::from_millis(500) * World::current().slowness();
+    let end = daemon.wait(&id, Duration::from_secs(15) + slack);
+    end.must_breach("wall_time_ms", "wall_time_limit");
+    let gone = wait_for(slack, || proc::of_execution(&id).is_empty().then_some(()));
+    assert!(gone.is_some(), "still there: {:?}", proc::of_execution(&id));
+    // 1 s limit, 5 s grace
+    assert!(begun.elapsed() <= Duration::from_secs(6) + slack, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_daemonized_process_does_not_outlive_a_main_process_that_ends_well() {
+    let daemon = Daemon::of_this_world();
+    let program = world::workload().display().to_string();
+    let end = daemon.run(&Start::shell(&format!("{program} daemonize 300 & sleep 0.3; exit 0")));
+    end.must_end("completed", "exit");
+    let gone = wait_for(Duration::from_secs(2), || proc::of_execution(end.id()).is_empty().then_some(()));
+    assert!(gone.is_some(), "still there: {:?}", proc::of_execution(end.id()));
+}
+
+#[test]
+fn a_sleeper_that_holds_stdout_does_not_hold_the_result() {
+    let daemon = Daemon::of_this_world();
+    let end = daemon.run(&Start::workload(&["hold-stdout", "300", "3"]));
+    end.must_end("failed", "exit");
+    assert_eq!(end.exit_code(), Some(3));
+    assert_eq!(end.object["pipes_held_open"], true, "{:#}", end.object);
+    let limit = Duration::from_millis(350) * World::current().slowness();
+    assert!(end.replied_after <= limit, "{:?}", end.replied_after);
+    let gone = wait_for(Duration::from_secs(1), || proc::of_execution(end.id()).is_empty().then_some(()));
+    assert!(gone.is_some(), "the sleeper still lives");
+}
+
+#[test]
+fn the_wall_limit_is_kept_to_a_tenth_of_a_second_with_every_core_busy() {
+    let daemon = Daemon::of_this_world();
+    let rounds = if World::current().is_inner() { 1 } else { 8 };
+    let spinner = daemon.start(&Start::workload(&["spin", "2"]).limit("wall_time_ms", 60_000));
+    let (mut sent, mut replied) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = (0..25)
+                .map(|_| scope.spawn(|| daemon.run(&Start::workload(&["obey-term", "0"]).limit("wall_time_ms", 1000))))
+                .collect();
+            for run in runs {
+                let end = run.join().unwrap();
+                end.must_breach("wall_time_ms", "wall_time_limit");
+                assert_eq!(end.exit_code(), Some(0), "a program that obeys keeps its code: {:#}", end.object);
+                sent.push(Duration::from_millis(end.usage("wall_ms").unwrap()));
+                replied.push(end.replied_after);
+            }
+        });
+    }
+    daemon.cancel(&spinner);
+    let room = World::current().slowness();
+    let (p99, last) = (percentile(&mut sent, 99), percentile(&mut replied, 100));
+    assert!(sent[0] >= Duration::from_millis(1000), "too early: {:?}", sent[0]);
+    assert!(p99 <= Duration::from_millis(1000) + Duration::from_millis(100) * room, "p99 {p99:?}");
+    assert!(last <= Duration::from_millis(1000) + Duration::from_millis(500) * room, "reply after {last:?}");
+}
+
+#[test]
+fn a_fork_bomb_stops_nobody_else_and_dies_whole() {
+    let daemon = Daemon::of_this_world();
+    let bomb = daemon.start(&Start::workload(&["forkbomb"]).limit("pids", 64).limit("wall_time_ms", 60_000));
+    let mut answers = Vec::new();
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        let (status, took) = daemon.probe("/livez", Duration::from_secs(5)).expect("an answer");
+        assert_eq!(status, 200);
+        answers.push(took);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pids = daemon.get(&bomb)["usage"]["pids_peak"].as_u64().unwrap_or(0);
+    daemon.signal_execution(&bomb, "SIGKILL");
+    let gone = wait_for(Duration::from_secs(1) * World::current().slowness(), || {
+        proc::of_execution(&bomb).is_empty().then_some(())
+    });
+    if gone.is_none() {
+        daemon.cancel(&bomb);
+    }
+    assert!(gone.is_some(), "{} left one second after the stop", proc::of_execution(&bomb).len());
+    let p99 = percentile(&mut answers, 99);
+    assert!(p99 <= Duration::from_millis(250) * World::current().slowness(), "/livez p99 {p99:?}");
+    assert!(pids <= 64 + 8, "{pids} tasks under a limit of 64");
+    daemon.run(&Start::workload(&["exit", "0"])).must_end("completed", "exit");
+}
+
+#[test]
+fn threads_count_as_processes() {
+    let daemon = Daemon::of_this_world();
+    if daemon.enforcement("pids").1 != "enforced" {
+        return;
+    }
+    let end = daemon.run(&Start::workload(&["threads", "100"]).limit("pids", 32));
+    end.must_end("completed", "exit");
+    let started = daemon.report(end.id())["started"].as_u64().unwrap();
+    assert!((20..32).contains(&started), "{started} threads under a limit of 32 tasks");
+    assert!(end.usage("pids_denied").unwrap_or(0) >= 1, "{:#}", end.object);
+}
+
+#[test]
+fn a_dead_supervisor_takes_its_whole_tree_along() {
+    let daemon = Daemon::of_this_world();
+    let id = daemon.start(&Start::workload(&["daemonize", "300"]));
+    assert!(wait_for(Duration::from_secs(5), || (proc::of_execution(&id).len() >= 2).then_some(())).is_some());
+    let supervisor = daemon.supervisor_of(&id);
+    assert_ne!(supervisor, daemon.pid);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let limit = Duration::from_millis(500) * World::current().slowness();
+    let gone = wait_for(limit, || proc::of_execution(&id).is_empty().then_some(()));
+    assert!(gone.is_some(), "still there: {:?}", proc::of_execution(&id));
+    daemon.wait(&id, Duration::from_secs(2)).must_end("failed", "lost");
+}
