@@ -21,6 +21,7 @@ mod one_shot;
 mod outer;
 mod plumbing;
 mod processes;
+mod smoke;
 mod storage;
 mod streams;
 mod strength;

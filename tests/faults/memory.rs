@@ -107,3 +107,19 @@ fn a_big_allocation_that_is_never_touched_is_free() {
     let end = daemon.run(&Start::command("VALIDATION", &["python3", "-c", code]).limit("memory_bytes", 64 * MIB));
     end.must_end("completed", "exit");
 }
+
+/// Only where the container itself is small; see `outer`.
+#[test]
+fn more_than_the_container_has_kills_the_execution_and_not_the_daemon() {
+    if std::env::var_os("EXECD_TEST_OOM").is_none() {
+        return;
+    }
+    let daemon = Daemon::of_this_world();
+    let start = Start::workload(&["alloc", &(400 * MIB).to_string()]).set("agent_type", "IMPLEMENTATION");
+    let end = daemon.run(&start.limit("wall_time_ms", 60_000));
+    assert_eq!(end.status(), "failed", "{:#}", end.object);
+    println!("{} {:?}", end.reason(), end.object["signal"]);
+    // The kernel's OOM killer or our watchdog was first; either way the evidence is named.
+    assert!(["memory_limit", "signal"].contains(&end.reason()), "{:#}", end.object);
+    daemon.run(&Start::workload(&["exit", "0"])).must_end("completed", "exit");
+}

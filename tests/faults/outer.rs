@@ -2,23 +2,35 @@
 
 use crate::support::container::{Container, Docker};
 use crate::support::verdict::Verdict;
-use crate::support::{World, daemon, machine};
+use crate::support::{World, daemon, machine, world};
 use std::time::Duration;
 
-const ROWS: &[&str] = &["/tests/faults", "--test-threads=1", "--skip", "outer::"];
+const BINARY: &str = "/tests/faults";
+/// Every row; what applies in a world is each row's own knowledge.
+const ROWS: &[&str] = &[BINARY, "--test-threads=1", "--skip", "outer::", "--skip", "smoke::"];
+const LIMIT: Duration = Duration::from_secs(1200);
+
+/// As nobody, without capabilities, without a way to gain any.
+const LOCKED: &[&str] = &["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "65534:65534"];
 
 #[test]
 fn rows_hold_in_a_default_container() {
+    rows_in_docker("docker", &[]);
+}
+
+#[test]
+fn rows_hold_as_nobody_without_capabilities() {
+    rows_in_docker("docker-locked", LOCKED);
+}
+
+fn rows_in_docker(name: &str, flags: &[&str]) {
     if World::current().is_inner() {
         return;
     }
     let _turn = daemon::turn();
-    let Some(docker) = Docker::start() else {
-        return;
-    };
-    let container = Container { world: "docker", command: ROWS, ..Container::default() };
-    let (code, printed) = docker.run(&container, Duration::from_secs(900));
-    Verdict::read(&printed).must_pass("docker", 1);
+    let Some(docker) = Docker::start() else { return };
+    let (code, printed) = docker.run(&Container { world: name, flags, command: ROWS, ..Container::default() }, LIMIT);
+    Verdict::read(&printed).must_pass(name, 30);
     assert_eq!(code, Some(0), "the exit code of the main command is the container's");
 }
 
@@ -28,8 +40,71 @@ fn rows_hold_in_a_machine_of_our_own_with_cgroup_v2() {
         return;
     }
     let _turn = daemon::turn();
-    let Some(printed) = machine::run("", &ROWS.join(" "), Duration::from_secs(900)) else {
+    let Some(printed) = machine::run("", &ROWS.join(" "), LIMIT) else { return };
+    Verdict::read(&printed).must_pass("vm", 30);
+    assert!(printed.contains("Power down") || printed.contains("reboot:"), "init powers off in order: {printed}");
+}
+
+#[test]
+fn every_shape_of_container_starts_and_holds_the_basic_limits() {
+    if World::current().is_inner() {
         return;
-    };
-    Verdict::read(&printed).must_pass("vm", 1);
+    }
+    let _turn = daemon::turn();
+    let Some(docker) = Docker::start() else { return };
+    let read_only_locked = [LOCKED, &["--read-only"]].concat();
+    let shapes: &[(&str, &[&str])] = &[
+        ("read-only root", &["--read-only"]),
+        ("read-only root as nobody", &read_only_locked),
+        ("under docker-init", &["--init"]),
+        ("with a pids limit", &["--pids-limit", "64"]),
+        ("with a memory limit", &["--memory", "256m", "--memory-swap", "256m"]),
+        ("with one CPU", &["--cpus", "1"]),
+        ("another uid", &["--user", "1234:1234"]),
+        ("without a filter", &["--security-opt", "seccomp=unconfined"]),
+        ("all capabilities", &["--cap-add", "ALL"]),
+        ("unwritable tmp", &["--tmpfs", "/tmp:ro", "--tmpfs", "/work:ro", "--read-only"]),
+    ];
+    let command = [BINARY, "--test-threads=1", "smoke::"];
+    for (name, flags) in shapes {
+        if flags.contains(&"--init") && world::which("docker-init").is_none() {
+            world::skip("docker-init is not installed");
+            continue;
+        }
+        let shape = Container { world: "docker", flags, command: &command, ..Container::default() };
+        let (code, printed) = docker.run(&shape, Duration::from_secs(120));
+        Verdict::read(&printed).must_pass(name, 5);
+        assert_eq!(code, Some(0), "{name}");
+    }
+}
+
+#[test]
+fn the_daemon_survives_the_containers_own_oom() {
+    if World::current().is_inner() {
+        return;
+    }
+    let _turn = daemon::turn();
+    let Some(docker) = Docker::start() else { return };
+    let flags = ["--memory", "192m", "--memory-swap", "192m", "-e", "EXECD_TEST_OOM=1"];
+    let command = [BINARY, "--test-threads=1", "memory::more_than_the_container_has"];
+    let container = Container { world: "docker", flags: &flags, command: &command, ..Container::default() };
+    let (code, printed) = docker.run(&container, Duration::from_secs(120));
+    Verdict::read(&printed).must_pass("container OOM", 1);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_container_gets_the_exit_code_of_its_main_command() {
+    if World::current().is_inner() {
+        return;
+    }
+    let _turn = daemon::turn();
+    let Some(docker) = Docker::start() else { return };
+    for (words, expected) in [(["exit", "0"], 0), (["exit", "42"], 42), (["signal", "9"], 137), (["signal", "15"], 143)]
+    {
+        let command = ["/workload", words[0], words[1]];
+        let container = Container { world: "docker", command: &command, ..Container::default() };
+        let (code, printed) = docker.run(&container, Duration::from_secs(30));
+        assert_eq!(code, Some(expected), "{words:?}: {printed}");
+    }
 }

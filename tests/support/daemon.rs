@@ -38,13 +38,10 @@ impl Daemon {
         }
         let url = std::env::var("EXECD_URL").unwrap_or_else(|_| "http://127.0.0.1:44772".to_owned());
         let addr = url.trim_start_matches("http://").parse().expect("EXECD_URL is http://ADDRESS:PORT");
-        let daemon = Daemon {
-            client: Client::new(addr),
-            pid: 1,
-            child: None,
-            scratch: Scratch::new("shared"),
-            _turn: Some(turn()),
-        };
+        // We are its main command; it need not be PID 1 (docker --init).
+        let pid = nix::unistd::getppid().as_raw();
+        let scratch = Scratch::new("shared");
+        let daemon = Daemon { client: Client::new(addr), pid, child: None, scratch, _turn: Some(turn()) };
         daemon.wait_until_live();
         daemon
     }

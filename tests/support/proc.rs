@@ -100,3 +100,17 @@ fn field(path: impl AsRef<Path>, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(path).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
 }
+
+/// When a process started, in milliseconds since boot (10 ms ticks).
+pub fn started_ms(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks: u64 = text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks * 10)
+}
+
+/// Whether a process has an effective capability, by its number (7 is CAP_SETUID).
+pub fn has_capability(pid: i32, number: u32) -> Option<bool> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"))?;
+    Some(u64::from_str_radix(set, 16).ok()? >> number & 1 == 1)
+}
