@@ -146,8 +146,8 @@ fn place(
 ) -> Option<Place> {
     let mount_point = below(root, &mount.point);
     let trusted = |dir: &Path| is_cgroup(dir) == Some(mount.version);
-    let exact =
-        ours.and_then(|m| inside(&mount.root, &m.path)).map(|rest| mount_point.join(rest)).filter(|dir| trusted(dir));
+    let rest = ours.and_then(|m| inside(&mount.root, &m.path));
+    let exact = rest.map(|rest| tidy(&mount_point.join(rest))).filter(|dir| trusted(dir));
     let dir = match &exact {
         Some(dir) => dir.clone(),
         // A mount whose top lies above our namespace shows strangers' groups; there is nothing to guess from.
@@ -181,9 +181,12 @@ fn leaves_namespace(path: &Path) -> bool {
 
 /// An absolute `path` under the injected root.
 fn below(root: &Path, path: &Path) -> PathBuf {
-    let joined = root.join(path.strip_prefix("/").unwrap_or(path));
-    // `join("")` leaves a slash at the end, which would make one ancestor too many.
-    joined.components().collect()
+    tidy(&root.join(path.strip_prefix("/").unwrap_or(path)))
+}
+
+/// Without the slash at the end that `join("")` leaves.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
 }
 
 /// Files that the kernel makes in exactly one of root and other groups (`CFTYPE_ONLY_ON_ROOT`, `CFTYPE_NOT_ON_ROOT`).

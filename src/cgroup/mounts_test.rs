@@ -146,5 +146,6 @@ fn this_machine_does_not_fail() {
     let layout = Layout::detect(Path::new("/")).unwrap();
     for place in Controller::ALL.iter().filter_map(|c| layout.v1(*c)).chain(&layout.v2) {
         assert!(place.dir.starts_with(&place.mount_point) && place.chain.first() == Some(&place.dir), "{place:?}");
+        assert!(!place.dir.as_os_str().to_string_lossy().ends_with('/'), "{place:?}");
     }
 }
