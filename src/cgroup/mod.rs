@@ -3,7 +3,9 @@
 //! This room knows kernel file formats and mount tables of v1 and v2. It holds no policy: which limit goes where is decided
 //! in `limits`, what the figures mean to a user in `sample`.
 
+pub mod domain;
 pub mod files;
+pub mod group;
 pub mod mountinfo;
 pub mod mounts;
 pub mod parse;

@@ -18,6 +18,12 @@ fn thread_count() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").ok().map(Iterator::count)
 }
 
+/// Ends the process at once, without destructors or exit handlers: those belong to the process that was forked.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
 /// Moves a descriptor to the lowest free number at or above `minimum`, close-on-exec, and closes the old one.
 pub fn move_fd_above(fd: OwnedFd, minimum: i32) -> io::Result<OwnedFd> {
     // SAFETY: F_DUPFD_CLOEXEC takes an integer; `fd` is open.

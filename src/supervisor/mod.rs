@@ -1,0 +1,23 @@
+//! The process per execution, and the zygote that forks it.
+//!
+//! ```text
+//! daemon (tokio) ── zygote ── supervisor ── command and all that it forks
+//!    └───────── packet socket ───┘
+//! ```
+//!
+//! A supervisor has one thread and one poll. It outlives nothing: when the daemon's end of its socket closes it kills its tree,
+//! and what a dead supervisor leaves is killed by the zygote. Nothing here knows HTTP, JSON or tokio.
+
+mod confine;
+pub mod context;
+mod filter;
+mod gate;
+mod kill;
+mod memory;
+pub mod protocol;
+mod run;
+mod storage;
+mod stub;
+mod tree;
+mod watch;
+pub mod zygote;

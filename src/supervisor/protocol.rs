@@ -1,0 +1,234 @@
+//! What daemon, zygote, supervisor and stub say to each other: one packet per message, encoded by postcard.
+//!
+//! The specification of an execution can be large (argv and environment), so it travels in a memfd beside the message.
+
+use crate::agent_type::{OnLimit, Survivors};
+use crate::limits::{LimitKey, Limits, Mechanism};
+use crate::sys::fdpass;
+use nix::sys::socket::MsgFlags;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// Longest encoded message.
+pub const MAX_MESSAGE: usize = 2048;
+/// Longest encoded specification: bodies are at most 2 MiB and the environment is added to them.
+pub const MAX_SPEC: u64 = 4 << 20;
+
+/// One execution, fully resolved: what the supervisor and its stub need to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Program and arguments; bytes, because paths and arguments need not be UTF-8.
+    pub argv: Vec<Vec<u8>>,
+    /// `KEY=VALUE` strings, complete.
+    pub env: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Directory whose growth counts as storage.
+    pub storage_root: PathBuf,
+    /// `storage_root` was made for this execution and is empty, so nothing needs to be subtracted.
+    pub storage_fresh: bool,
+    /// User to become, if another one.
+    pub uid: Option<u32>,
+    /// Group to become, if another one.
+    pub gid: Option<u32>,
+    /// The numbers.
+    pub limits: Limits,
+    /// TERM to KILL, in milliseconds.
+    pub grace_ms: u64,
+    /// Processes that outlive the main one.
+    pub survivors: Survivors,
+    /// On reaching `pids`.
+    pub on_pids: OnLimit,
+    /// Set no_new_privs and install the protecting filter.
+    pub confined: bool,
+    /// Capabilities kept, as a bit mask; `u64::MAX` keeps everything.
+    pub keep_capabilities: u64,
+    /// Hold in `ready` until released.
+    pub hold: bool,
+    /// Processes that the filter protects besides the supervisor itself.
+    pub protected: Vec<i32>,
+}
+
+/// Daemon to zygote. Carries the supervisor's end of its socket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fork {
+    /// Number of the execution's groups; unique while the daemon lives.
+    pub slot: u32,
+}
+
+/// Daemon to supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Start. Descriptors: specification, stdin, stdout, stderr.
+    Start,
+    /// Let a held command go.
+    Release,
+    /// Send a signal to every process.
+    Signal(i32),
+    /// End everything: TERM, grace, KILL.
+    Cancel,
+    /// Kill everything now.
+    Kill,
+    /// Report usage.
+    Usage,
+}
+
+/// Supervisor to daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// Limits are set; the command waits for its release.
+    Held {
+        /// pid of the process that will become the command
+        pid: i32,
+    },
+    /// The command runs.
+    Started {
+        /// its pid
+        pid: i32,
+    },
+    /// The command could not be started.
+    StartFailed(StartFailure),
+    /// Everything is being ended.
+    Terminating,
+    /// The main process ended.
+    MainEnded(MainEnd),
+    /// No process is left; last message.
+    Gone(Usage),
+    /// Answer to [`Order::Usage`].
+    Usage(Usage),
+}
+
+/// Why a command could not be started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartFailure {
+    /// 127 not found, 126 not executable, 125 anything of ours
+    pub exit_code: u8,
+    /// One sentence.
+    pub message: String,
+}
+
+/// How the main process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// exit code
+    Code(i32),
+    /// signal number
+    Signal(i32),
+}
+
+/// End of the main process, with the evidence for its reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MainEnd {
+    /// wait status
+    pub exit: Exit,
+    /// the limit that ended it, if one did
+    pub breach: Option<Breach>,
+    /// it was asked to end before it did
+    pub cancelled: bool,
+    /// figures up to now
+    pub usage: Usage,
+}
+
+/// A limit that was reached and ended the execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breach {
+    /// which limit
+    pub limit: LimitKey,
+    /// its value, in the unit of its key
+    pub allowed: u64,
+    /// what was used when it was noticed, in the same unit
+    pub used: u64,
+    /// what noticed or stopped it
+    pub mechanism: Mechanism,
+}
+
+/// Figures of one execution. Unknown is `None`, never 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// unreclaimable memory now, bytes
+    pub memory_bytes: Option<u64>,
+    /// highest unreclaimable memory seen, bytes
+    pub memory_peak_bytes: Option<u64>,
+    /// the group's own peak, page cache included, bytes
+    pub memory_charge_peak_bytes: Option<u64>,
+    /// user CPU time, µs
+    pub cpu_user_us: u64,
+    /// system CPU time, µs
+    pub cpu_system_us: u64,
+    /// wall time since the start, µs
+    pub wall_us: u64,
+    /// bytes added below the work directory
+    pub storage_bytes: Option<u64>,
+    /// tasks now
+    pub pids: Option<u64>,
+    /// most tasks seen
+    pub pids_peak: Option<u64>,
+    /// refused new tasks
+    pub pids_denied: u64,
+}
+
+/// Stub to supervisor, before its exec. End of stream means that exec succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StubReport {
+    /// joined its groups and waits for the specification
+    Prepared,
+    /// the filter's listener comes with this message
+    Listener,
+    /// all is set, waits for the release
+    Held,
+    /// could not start the command
+    Failed(StartFailure),
+}
+
+/// Supervisor to stub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum StubOrder {
+    /// descriptors: specification, stdin, stdout, stderr
+    Start,
+    /// execute
+    Release,
+}
+
+/// Sends one message.
+pub fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let bytes = postcard::to_slice(message, &mut buffer).map_err(invalid)?;
+    fdpass::send(socket, bytes, fds)
+}
+
+/// Receives one message. `Ok(None)`: the other side is gone.
+pub fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let Some((length, fds)) = fdpass::receive(socket, &mut buffer, flags)? else { return Ok(None) };
+    Ok(Some((postcard::from_bytes(&buffer[..length]).map_err(invalid)?, fds)))
+}
+
+/// Puts a specification into a memfd.
+pub fn pack(spec: &Spec) -> io::Result<OwnedFd> {
+    use std::io::Write;
+    let bytes = postcard::to_allocvec(spec).map_err(invalid)?;
+    let fd = nix::sys::memfd::memfd_create(c"execd-spec", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(&bytes)?;
+    Ok(file.into())
+}
+
+/// Reads a specification back, from the start; the descriptor may be shared with another reader.
+pub fn unpack(fd: BorrowedFd<'_>) -> io::Result<Spec> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::from(fd.as_fd().try_clone_to_owned()?);
+    let length = file.metadata()?.len();
+    if length > MAX_SPEC {
+        return Err(io::Error::other(format!("specification of {length} bytes is over {MAX_SPEC}")));
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0)?;
+    postcard::from_bytes(&bytes).map_err(invalid)
+}
+
+fn invalid(error: postcard::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

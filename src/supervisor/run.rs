@@ -1,0 +1,479 @@
+//! The supervisor's life: warm, starting, running, ended. One thread, one poll, every duty in turn.
+
+use super::context::Context;
+use super::gate::Gate;
+use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, Spec, StartFailure, StubOrder, StubReport};
+use super::watch::{Sources, Watch};
+use super::{confine, kill, stub};
+use crate::agent_type::{OnLimit, Survivors};
+use crate::cgroup::group::{Alarm, Group};
+use crate::limits::{LimitKey, Mechanism};
+use crate::sys::{fdpass, process, time};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::socket::MsgFlags;
+use nix::sys::time::TimeSpec;
+use nix::unistd::{ForkResult, getpid, setsid};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Runs a supervisor to its end; the result is the process's exit code. 0 promises that no child is left.
+pub(crate) fn supervise(daemon: OwnedFd, context: &Context, slot: u32) -> i32 {
+    match Supervisor::prepare(daemon, context, slot) {
+        Ok(supervisor) => supervisor.serve(),
+        Err(_) => 1,
+    }
+}
+
+struct Supervisor<'a> {
+    context: &'a Context,
+    /// Gone when the daemon is.
+    daemon: Option<OwnedFd>,
+    signals: OwnedFd,
+    group: Option<Group>,
+    alarms: Vec<Alarm>,
+    /// Open until the stub has become the command.
+    stub: Option<OwnedFd>,
+    /// The stub, later the main process.
+    child: i32,
+    run: Option<Run>,
+}
+
+/// An execution that was asked for.
+struct Run {
+    spec: Spec,
+    watch: Watch,
+    gate: Option<Gate>,
+    /// Some process still uses the filter.
+    listening: bool,
+    started: bool,
+    /// How the main process ended.
+    main: Option<Exit>,
+    /// The daemon knows.
+    reported: bool,
+    failed: Option<StartFailure>,
+    breach: Option<Breach>,
+    cancelled: bool,
+    ending: Ending,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// nobody asked
+    No,
+    /// TERM was sent; KILL follows at this monotonic time
+    Terminating(Duration),
+    /// KILL was sent; sent again at this time to whoever was missed
+    Killing(Duration),
+}
+
+/// Time between two rounds of KILL while some process is still there.
+const KILL_AGAIN: Duration = Duration::from_millis(5);
+/// For the kernel to let go of the members of a group.
+const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who woke us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Signals,
+    Stub,
+    Gate,
+    Daemon,
+    Alarm(usize),
+}
+
+impl<'a> Supervisor<'a> {
+    fn prepare(daemon: OwnedFd, context: &'a Context, slot: u32) -> io::Result<Supervisor<'a>> {
+        process::set_name(c"execd-super");
+        setsid()?;
+        // Both are per process and not inherited, or cleared, across a fork.
+        prctl::set_dumpable(false)?;
+        prctl::set_child_subreaper(true)?;
+        let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
+        let group = Group::create(&context.domain, slot)?;
+        let (ours, theirs) = fdpass::packet_pair()?;
+        let child = match process::fork_single_threaded()? {
+            ForkResult::Parent { child } => child.as_raw(),
+            ForkResult::Child => process::exit_now(stub::run(theirs, context, group.as_ref())),
+        };
+        drop(theirs);
+        Ok(Supervisor {
+            context,
+            daemon: Some(daemon),
+            signals,
+            alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
+            group,
+            stub: Some(ours),
+            child,
+            run: None,
+        })
+    }
+
+    fn serve(mut self) -> i32 {
+        loop {
+            let ready = self.wait();
+            for source in ready {
+                match source {
+                    Source::Signals => drain(self.signals.as_fd()),
+                    Source::Stub => self.hear_stub(),
+                    Source::Gate => self.serve_gate(),
+                    Source::Daemon => self.hear_daemon(),
+                    Source::Alarm(index) => self.hear_alarm(index),
+                }
+            }
+            if self.reap() {
+                return self.finish();
+            }
+            self.keep_time();
+        }
+    }
+
+    /// Sleeps until something happens or is due. The stub comes before the children: its last word precedes its end.
+    fn wait(&self) -> Vec<Source> {
+        let gate = self.run.as_ref().filter(|run| run.listening).and_then(|run| run.gate.as_ref());
+        let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
+        sources.extend(self.stub.as_ref().map(|fd| (Source::Stub, fd.as_fd(), PollFlags::POLLIN)));
+        sources.extend(gate.map(|gate| (Source::Gate, gate.as_fd(), PollFlags::POLLIN)));
+        sources.extend(self.daemon.as_ref().map(|fd| (Source::Daemon, fd.as_fd(), PollFlags::POLLIN)));
+        for (index, alarm) in self.alarms.iter().enumerate() {
+            let flags = if alarm.priority { PollFlags::POLLPRI } else { PollFlags::POLLIN };
+            sources.push((Source::Alarm(index), alarm.fd.as_fd(), flags));
+        }
+        let mut fds: Vec<PollFd<'_>> = sources.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
+        let timeout = self.due_in().map(TimeSpec::from);
+        if ppoll(&mut fds, timeout, None).is_err() {
+            return Vec::new();
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        sources.iter().zip(&fds).filter(|(_, fd)| ready(fd)).map(|((source, ..), _)| *source).collect()
+    }
+
+    /// Time until the next duty; `None` sleeps until somebody calls.
+    fn due_in(&self) -> Option<Duration> {
+        let run = self.run.as_ref()?;
+        let ending = match run.ending {
+            Ending::No => None,
+            Ending::Terminating(at) | Ending::Killing(at) => Some(at),
+        };
+        let watching = (run.started && !matches!(run.ending, Ending::Killing(_))).then(|| run.watch.next_at());
+        let wall = run.watch.wall_deadline().filter(|_| run.started && run.ending == Ending::No);
+        let next = [ending, watching, wall].into_iter().flatten().min()?;
+        Some(next.saturating_sub(time::monotonic()))
+    }
+
+    fn report(&self, report: &Report) {
+        if let Some(daemon) = &self.daemon {
+            // A dead daemon shows as the end of its stream, which ends the execution.
+            let _ = protocol::send(daemon.as_fd(), report, &[]);
+        }
+    }
+
+    /// Splits the borrow: the run on one side, whatever its watch asks on the other.
+    fn watch<T>(&mut self, ask: impl FnOnce(&mut Watch, &Sources<'_>) -> T) -> Option<T> {
+        let run = self.run.as_mut()?;
+        let sources = Sources {
+            context: self.context,
+            group: self.group.as_ref(),
+            gate: run.gate.as_ref(),
+            root: getpid().as_raw(),
+        };
+        Some(ask(&mut run.watch, &sources))
+    }
+
+    fn hear_daemon(&mut self) {
+        let Some(daemon) = &self.daemon else { return };
+        match protocol::receive::<Order>(daemon.as_fd(), MsgFlags::MSG_DONTWAIT) {
+            Ok(Some((order, fds))) => self.obey(order, fds),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // The daemon is dead: nobody will ever ask for this execution again.
+            Ok(None) | Err(_) => {
+                self.daemon = None;
+                self.end_now();
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) {
+        match order {
+            Order::Start => self.start(fds),
+            Order::Release => self.tell_stub(StubOrder::Release, &[]),
+            Order::Signal(signal) if self.is_started() => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
+            Order::Signal(_) => {}
+            Order::Cancel => self.cancel(),
+            Order::Kill => {
+                self.mark_cancelled();
+                self.end_now();
+            }
+            Order::Usage => {
+                if let Some(usage) = self.watch(Watch::report) {
+                    self.report(&Report::Usage(usage));
+                }
+            }
+        }
+    }
+
+    fn is_started(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.started)
+    }
+
+    /// Writes all limits, then hands the specification on: the command never runs one instruction unlimited.
+    fn start(&mut self, fds: Vec<OwnedFd>) {
+        let spec = match fds.first().map(|fd| protocol::unpack(fd.as_fd())) {
+            Some(Ok(spec)) => spec,
+            Some(Err(error)) => return self.refuse(confine::failure("read the specification", error)),
+            None => return self.refuse(confine::failure("read the specification", "no descriptor came with it")),
+        };
+        if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
+            return self.refuse(confine::failure("set the limits of the execution's groups", error));
+        }
+        let sources =
+            Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
+        self.run = Some(Run {
+            watch: Watch::begin(&spec, &sources),
+            spec,
+            gate: None,
+            listening: false,
+            started: false,
+            main: None,
+            reported: false,
+            failed: None,
+            breach: None,
+            cancelled: false,
+            ending: Ending::No,
+        });
+        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        self.tell_stub(StubOrder::Start, &borrowed);
+    }
+
+    fn refuse(&mut self, failed: StartFailure) {
+        self.report(&Report::StartFailed(failed));
+        self.end_now();
+    }
+
+    fn tell_stub(&self, order: StubOrder, fds: &[BorrowedFd<'_>]) {
+        if let Some(stub) = &self.stub {
+            // A dead stub is seen as the end of its stream and by its wait status.
+            let _ = protocol::send(stub.as_fd(), &order, fds);
+        }
+    }
+
+    fn hear_stub(&mut self) {
+        let Some(stub) = &self.stub else { return };
+        match protocol::receive::<StubReport>(stub.as_fd(), MsgFlags::MSG_DONTWAIT) {
+            Ok(Some((report, fds))) => self.note_stub(report, fds),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(None) | Err(_) => {
+                self.stub = None;
+                self.note_started();
+            }
+        }
+    }
+
+    fn note_stub(&mut self, report: StubReport, fds: Vec<OwnedFd>) {
+        let pid = self.child;
+        match report {
+            StubReport::Prepared => {}
+            StubReport::Held => self.report(&Report::Held { pid }),
+            StubReport::Listener => {
+                let Some(run) = &mut self.run else { return };
+                let counts = !self.group.as_ref().is_some_and(Group::limits_pids);
+                let limit = run.spec.limits.pids.filter(|_| counts);
+                run.gate = fds.into_iter().next().map(|fd| Gate::new(fd, getpid().as_raw(), limit));
+                run.listening = run.gate.is_some();
+            }
+            StubReport::Failed(failed) => match &mut self.run {
+                Some(run) => run.failed = Some(failed),
+                None => self.report(&Report::StartFailed(failed)),
+            },
+        }
+    }
+
+    /// The stub's end of the socket closed at its exec: the command runs.
+    fn note_started(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        if run.failed.is_some() || run.started {
+            return;
+        }
+        run.started = true;
+        run.watch.start_clock();
+        self.report(&Report::Started { pid: self.child });
+    }
+
+    fn serve_gate(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        if let Some(gate) = &mut run.gate {
+            run.listening = gate.serve();
+        }
+        self.check_denied_tasks();
+    }
+
+    fn hear_alarm(&mut self, index: usize) {
+        if let Some(alarm) = self.alarms.get(index) {
+            alarm.acknowledge();
+        }
+        if let Some(Some(breach)) = self.watch(Watch::evidence) {
+            self.end_for(breach);
+        }
+        self.check_denied_tasks();
+    }
+
+    fn check_denied_tasks(&mut self) {
+        let kills = self.run.as_ref().is_some_and(|run| run.spec.on_pids == OnLimit::Kill);
+        if !kills {
+            return;
+        }
+        if let Some(Some(breach)) = self.watch(Watch::pids_denied_breach) {
+            self.end_for(breach);
+        }
+    }
+
+    /// Reaps whoever ended. True when no child is left at all.
+    fn reap(&mut self) -> bool {
+        loop {
+            match process::reap() {
+                Ok(Some((pid, exit))) if pid == self.child => self.note_main_end(exit),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.settle_survivors();
+                    return false;
+                }
+                Err(_) => return true,
+            }
+        }
+    }
+
+    fn note_main_end(&mut self, exit: process::Exit) {
+        // Its last word may still be in the socket.
+        self.hear_stub();
+        let evidence = self.watch(Watch::evidence).flatten();
+        let Some(run) = &mut self.run else { return };
+        run.breach = run.breach.or(evidence);
+        run.main = Some(match exit {
+            process::Exit::Code(code) => Exit::Code(code),
+            process::Exit::Signal(signal) => Exit::Signal(signal),
+        });
+    }
+
+    /// The main process is gone and others live: report, then do as the type says.
+    fn settle_survivors(&mut self) {
+        let Some(run) = &self.run else { return };
+        if run.main.is_none() || run.reported {
+            return;
+        }
+        let keeps = run.spec.survivors == Survivors::Keep && run.breach.is_none() && !run.cancelled;
+        let end = run.ending == Ending::No && !keeps;
+        let usage = self.watch(Watch::report).unwrap_or_default();
+        self.report_main_end(usage);
+        if end {
+            self.end_now();
+        }
+    }
+
+    fn report_main_end(&mut self, usage: protocol::Usage) {
+        let Some(run) = &mut self.run else { return };
+        if std::mem::replace(&mut run.reported, true) {
+            return;
+        }
+        let report = match (&run.failed, run.main) {
+            (Some(failed), _) => Report::StartFailed(failed.clone()),
+            (None, Some(exit)) => {
+                Report::MainEnded(MainEnd { exit, breach: run.breach, cancelled: run.cancelled, usage })
+            }
+            (None, None) => return,
+        };
+        self.report(&report);
+    }
+
+    fn finish(mut self) -> i32 {
+        if let Some(usage) = self.watch(Watch::last_report) {
+            self.report_main_end(usage);
+            self.report(&Report::Gone(usage));
+        }
+        if let Some(group) = &self.group {
+            group.remove(REMOVAL_PATIENCE);
+        }
+        0
+    }
+
+    /// Everything that is due by the clock.
+    fn keep_time(&mut self) {
+        let Some(run) = &self.run else { return };
+        let now = time::monotonic();
+        match run.ending {
+            Ending::Killing(at) if now >= at => return self.end_now(),
+            Ending::Killing(_) => return,
+            Ending::Terminating(at) if now >= at => return self.end_now(),
+            Ending::Terminating(_) | Ending::No => {}
+        }
+        if !run.started {
+            return;
+        }
+        if run.ending == Ending::No && run.watch.wall_deadline().is_some_and(|at| now >= at) {
+            self.end_for_wall_time();
+        }
+        if let Some(Some(breach)) = self.watch(Watch::look_if_due) {
+            self.end_for(breach);
+        }
+    }
+
+    fn end_for_wall_time(&mut self) {
+        let Some(run) = &mut self.run else { return };
+        let allowed = run.spec.limits.wall_time_ms.unwrap_or(0);
+        let used = u64::try_from(run.watch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        run.breach =
+            run.breach.or(Some(Breach { limit: LimitKey::WallTimeMs, allowed, used, mechanism: Mechanism::Timer }));
+        self.terminate();
+    }
+
+    /// A limit was reached that ends the execution at once.
+    fn end_for(&mut self, breach: Breach) {
+        let Some(run) = &mut self.run else { return };
+        if matches!(run.ending, Ending::Killing(_)) {
+            return;
+        }
+        // The first reason stands: a program that burns CPU in its grace period still broke its wall limit.
+        if !run.cancelled {
+            run.breach = run.breach.or(Some(breach));
+        }
+        self.end_now();
+    }
+
+    fn mark_cancelled(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.cancelled |= run.breach.is_none();
+        }
+    }
+
+    fn cancel(&mut self) {
+        self.mark_cancelled();
+        match &self.run {
+            Some(run) if run.started && run.ending == Ending::No => self.terminate(),
+            Some(run) if run.started => {}
+            // A stub has every signal blocked and nothing to tidy up.
+            _ => self.end_now(),
+        }
+    }
+
+    fn terminate(&mut self) {
+        kill::terminate(getpid().as_raw(), self.group.as_ref());
+        if let Some(run) = &mut self.run {
+            run.ending = Ending::Terminating(time::monotonic() + Duration::from_millis(run.spec.grace_ms));
+        }
+        self.report(&Report::Terminating);
+    }
+
+    fn end_now(&mut self) {
+        kill::kill_all(getpid().as_raw(), self.group.as_ref());
+        if let Some(run) = &mut self.run {
+            run.ending = Ending::Killing(time::monotonic() + KILL_AGAIN);
+        }
+    }
+}
+
+fn drain(fd: BorrowedFd<'_>) {
+    let mut buffer = [0; 1024];
+    while nix::unistd::read(fd, &mut buffer).is_ok_and(|length| length > 0) {}
+}

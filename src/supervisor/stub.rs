@@ -1,0 +1,231 @@
+//! The stub: forked ahead of time, already in its groups, it waits for a specification and becomes the command.
+//!
+//! Joining a group can take 8 ms and a fork 100 µs; both are over before anybody asks for a start. All limits are set
+//! before the command's first instruction.
+
+use super::confine::{self, OWN_FAILURE, failure};
+use super::context::Context;
+use super::filter::{self, Rules};
+use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
+use crate::cgroup::group::Group;
+use crate::sys::{mount, process, seccomp};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::socket::MsgFlags;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, getpid, getppid, setsid};
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Runs the stub; returns the exit code of a failure.
+pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>) -> i32 {
+    let stub = Stub { socket, context, group, outside: None };
+    match stub.start() {
+        Ok(never) => match never {},
+        Err(_) => i32::from(OWN_FAILURE),
+    }
+}
+
+enum Never {}
+
+struct Stub<'a> {
+    socket: OwnedFd,
+    context: &'a Context,
+    group: Option<&'a Group>,
+    /// The mount namespace that we left, for commands that keep the daemon's view.
+    outside: Option<File>,
+}
+
+impl Stub<'_> {
+    fn start(mut self) -> Result<Never, StartFailure> {
+        let result = self.prepare().and_then(|()| self.become_command());
+        if let Err(failed) = &result {
+            let _ = self.report(&StubReport::Failed(failed.clone()), &[]);
+        }
+        result
+    }
+
+    fn report(&self, report: &StubReport, fds: &[BorrowedFd<'_>]) -> Result<(), StartFailure> {
+        protocol::send(self.socket.as_fd(), report, fds).map_err(|error| failure("report to the supervisor", error))
+    }
+
+    /// Everything that does not depend on the command.
+    fn prepare(&mut self) -> Result<(), StartFailure> {
+        process::set_name(c"execd-stub");
+        process::close_from(3, &[self.socket.as_raw_fd()]);
+        setsid().map_err(|error| failure("start a session", error))?;
+        if let Some(group) = self.group {
+            group.join().map_err(|error| failure("join the execution's groups", error))?;
+        }
+        if self.context.world.private_mounts {
+            self.shield().map_err(|error| failure("make kernel files read-only", error))?;
+        }
+        self.report(&StubReport::Prepared, &[])
+    }
+
+    /// uid 0 owns the files of the cgroup tree and of /proc/sys whatever its capabilities: only a read-only view keeps it out.
+    fn shield(&mut self) -> std::io::Result<()> {
+        self.outside = Some(File::open("/proc/self/ns/mnt")?);
+        mount::enter_private_namespace()?;
+        for path in &self.context.shielded {
+            mount::bind_onto_itself(path)?;
+            mount::read_only_recursive(path)?;
+        }
+        Ok(())
+    }
+
+    fn become_command(&self) -> Result<Never, StartFailure> {
+        let (spec, streams) = self.receive_spec()?;
+        if !spec.confined {
+            if let Some(outside) = &self.outside {
+                setns(outside, CloneFlags::CLONE_NEWNS)
+                    .map_err(|error| failure("return to the sandbox's mounts", error))?;
+            }
+        }
+        for (target, stream) in streams.iter().enumerate() {
+            process::dup_onto(stream, target as i32).map_err(|error| failure("connect the standard streams", error))?;
+        }
+        drop(streams);
+        let grouped_memory = self.group.is_some_and(Group::limits_memory);
+        confine::limit_resources(&spec.limits, self.context, grouped_memory)?;
+        if spec.confined {
+            let _ = process::lower_rlimit(libc::RLIMIT_CORE as u32, 0);
+        }
+        confine::become_subject(&spec)?;
+        umask(Mode::from_bits_truncate(0o022));
+        chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))?;
+        let program = Program::of(&spec)?;
+        self.die_with_supervisor()?;
+        if spec.hold {
+            self.report(&StubReport::Held, &[])?;
+            self.wait_for_release()?;
+        }
+        if spec.confined {
+            self.confine(&spec)?;
+        }
+        process::reset_signals();
+        Err(program.exec())
+    }
+
+    fn receive_spec(&self) -> Result<(Spec, Vec<OwnedFd>), StartFailure> {
+        let received = protocol::receive::<StubOrder>(self.socket.as_fd(), MsgFlags::empty());
+        match received.map_err(|error| failure("receive the specification", error))? {
+            Some((StubOrder::Start, mut fds)) if fds.len() == 4 => {
+                let streams = fds.split_off(1);
+                let spec = fds.first().map(|fd| protocol::unpack(fd.as_fd()));
+                match spec {
+                    Some(Ok(spec)) => Ok((spec, streams)),
+                    Some(Err(error)) => Err(failure("read the specification", error)),
+                    None => Err(failure("read the specification", "missing")),
+                }
+            }
+            // Not needed after all: the supervisor is gone or was told to end.
+            _ => process::exit_now(0),
+        }
+    }
+
+    fn wait_for_release(&self) -> Result<(), StartFailure> {
+        match protocol::receive::<StubOrder>(self.socket.as_fd(), MsgFlags::empty()) {
+            Ok(Some((StubOrder::Release, _))) => Ok(()),
+            _ => process::exit_now(0),
+        }
+    }
+
+    /// Cleared by the kernel at a change of user, so it comes after that. The program can undo it; the zygote is the net below.
+    fn die_with_supervisor(&self) -> Result<(), StartFailure> {
+        let supervisor = getppid();
+        prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+            .map_err(|error| failure("set the parent-death signal", error))?;
+        if getppid() != supervisor {
+            process::exit_now(0);
+        }
+        Ok(())
+    }
+
+    fn confine(&self, spec: &Spec) -> Result<(), StartFailure> {
+        prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
+        if !self.context.world.seccomp {
+            return Ok(());
+        }
+        let notify = self.context.world.seccomp_notify;
+        let grouped_tasks = self.group.is_some_and(Group::limits_pids);
+        let mut protected = spec.protected.clone();
+        protected.push(getppid().as_raw());
+        let rules = Rules {
+            main: getpid().as_raw(),
+            protected,
+            notify,
+            count_tasks: notify && !grouped_tasks && spec.limits.pids.is_some(),
+        };
+        let listener = seccomp::install(&filter::assemble(&rules), notify)
+            .map_err(|error| failure("install the seccomp filter", error))?;
+        if let Some(listener) = listener {
+            self.report(&StubReport::Listener, &[listener.as_fd()])?;
+        }
+        Ok(())
+    }
+}
+
+/// A resolved program: what execvp(3) would try, in order, prepared before the filter is on.
+struct Program {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    shown: String,
+}
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Program {
+    fn of(spec: &Spec) -> Result<Program, StartFailure> {
+        let strings = |list: &[Vec<u8>], what: &str| {
+            list.iter()
+                .map(|bytes| CString::new(bytes.as_slice()))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| failure(what, e))
+        };
+        let argv = strings(&spec.argv, "argument")?;
+        let env = strings(&spec.env, "environment")?;
+        let Some(name) = spec.argv.first() else { return Err(failure("command", "is empty")) };
+        let candidates = if name.contains(&b'/') {
+            strings(std::slice::from_ref(name), "command")?
+        } else {
+            let path = spec.env.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
+            let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
+            let join = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, b"/", name.as_slice()].concat();
+            strings(&path.split(|byte| *byte == b':').map(join).collect::<Vec<_>>(), "command")?
+        };
+        Ok(Program { candidates, argv, env, shown: String::from_utf8_lossy(name).into_owned() })
+    }
+
+    fn exec(&self) -> StartFailure {
+        let mut refused = None;
+        for candidate in &self.candidates {
+            let error = process::exec(candidate, &self.argv, &self.env);
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Some(Errno::ENOEXEC) => return self.exec_as_script(candidate),
+                Some(Errno::EACCES) => refused = Some(error),
+                _ => return self.failed(126, &error),
+            }
+        }
+        match refused {
+            Some(error) => self.failed(126, &error),
+            None => self.failed(127, &"not found; is it installed in this image, and is PATH right?"),
+        }
+    }
+
+    /// A text file without `#!`: the shell runs it, as execvp(3) does.
+    fn exec_as_script(&self, path: &CString) -> StartFailure {
+        let mut argv = vec![c"/bin/sh".to_owned(), path.clone()];
+        argv.extend(self.argv.iter().skip(1).cloned());
+        let error = process::exec(c"/bin/sh", &argv, &self.env);
+        self.failed(126, &error)
+    }
+
+    fn failed(&self, exit_code: u8, why: &dyn std::fmt::Display) -> StartFailure {
+        StartFailure { exit_code, message: format!("{}: {why}", self.shown) }
+    }
+}

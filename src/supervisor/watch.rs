@@ -1,0 +1,396 @@
+//! The supervisor's looks at what its execution uses: how much, is it too much, when to look again.
+//!
+//! One object for every world. A figure comes from the execution's group where there is one, else from one pass over the
+//! process tree that serves CPU, memory and task count alike.
+
+use super::context::Context;
+use super::gate::Gate;
+use super::memory;
+use super::protocol::{Breach, Spec, Usage};
+use super::storage::{self, Total, Walk};
+use super::tree::Snapshot;
+use crate::cgroup::group::{Counters, Group};
+use crate::limits::world::CgroupVersion;
+use crate::limits::{LimitKey, Limits, Mechanism, budget};
+use crate::sys::{process, time};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// CPU looks are not closer than this: with two cores busy it is 10 ms of CPU time.
+const CPU_FLOOR: Duration = Duration::from_millis(5);
+/// A pass over /proc costs more than reading one group file, so the floor is higher there.
+const CPU_FLOOR_TREE: Duration = Duration::from_millis(10);
+/// First look at memory for the sake of its peak; the distance doubles up to `budget::MEMORY_LOOK_MAX`.
+const PEAK_FIRST: Duration = Duration::from_millis(2);
+/// Unowned CPU time below this is rounding: /proc shows waited-for children in 10 ms ticks.
+const UNOWNED_NOISE: Duration = Duration::from_millis(50);
+/// One step of a storage walk.
+const WALK_SLICE: Duration = Duration::from_millis(2);
+
+/// Who else the watch asks.
+pub(crate) struct Sources<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) group: Option<&'a Group>,
+    pub(crate) gate: Option<&'a Gate>,
+    pub(crate) root: i32,
+}
+
+/// Readings over the life of one execution.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    limits: Limits,
+    started: Duration,
+    usage: Usage,
+    baseline: Counters,
+    cpu_base: (u64, u64),
+    tree_cpu: TreeCpu,
+    look_at: Duration,
+    peak_interval: Duration,
+    storage: Storage,
+}
+
+/// CPU accounting of a tree without a group.
+#[derive(Debug, Default)]
+struct TreeCpu {
+    base: Duration,
+    last: Duration,
+    /// seen on a process that then ended with nobody waiting for it
+    lost: Duration,
+    container_base: Option<(u64, Duration)>,
+}
+
+#[derive(Debug)]
+struct Storage {
+    root: PathBuf,
+    baseline: Option<u64>,
+    walk: Option<Walk>,
+    next_at: Option<Duration>,
+}
+
+fn ticks() -> Duration {
+    // USER_HZ is 100 on every architecture that we build for (proc_pid_stat(5), sysconf(_SC_CLK_TCK)).
+    Duration::from_millis(10)
+}
+
+impl Watch {
+    /// Takes the baselines, just before the command is let go.
+    pub(crate) fn begin(spec: &Spec, sources: &Sources<'_>) -> Watch {
+        let now = time::monotonic();
+        let mut watch = Watch {
+            limits: spec.limits.clone(),
+            started: now,
+            usage: Usage::default(),
+            baseline: sources.group.map(Group::counters).unwrap_or_default(),
+            cpu_base: sources.group.and_then(Group::cpu_us).unwrap_or_default(),
+            tree_cpu: TreeCpu::default(),
+            look_at: now + PEAK_FIRST,
+            peak_interval: PEAK_FIRST,
+            storage: Storage {
+                root: spec.storage_root.clone(),
+                baseline: spec.storage_fresh.then_some(0),
+                walk: None,
+                next_at: spec.limits.storage_bytes.map(|_| now + Duration::from_millis(20)),
+            },
+        };
+        if watch.cpu_by_tree(sources) {
+            watch.tree_cpu.begin(sources);
+        }
+        watch
+    }
+
+    fn cpu_by_tree(&self, sources: &Sources<'_>) -> bool {
+        sources.context.world.cpu_time.is_none() || sources.group.is_none()
+    }
+
+    /// When to call [`Watch::look`] or [`Watch::step_storage`] next.
+    pub(crate) fn next_at(&self) -> Duration {
+        let storage = if self.storage.walk.is_some() { Some(Duration::ZERO) } else { self.storage.next_at };
+        self.look_at.min(storage.unwrap_or(Duration::MAX))
+    }
+
+    /// The command runs from now on: preparation does not count as its wall time.
+    pub(crate) fn start_clock(&mut self) {
+        self.started = time::monotonic();
+    }
+
+    /// Wall time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        time::monotonic().saturating_sub(self.started)
+    }
+
+    /// Monotonic time at which the wall limit is reached.
+    pub(crate) fn wall_deadline(&self) -> Option<Duration> {
+        self.limits.wall_time_ms.map(|ms| self.started + Duration::from_millis(ms))
+    }
+
+    /// Looks at whatever is due.
+    pub(crate) fn look_if_due(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+        let now = time::monotonic();
+        if now >= self.look_at {
+            if let Some(breach) = self.look(sources) {
+                return Some(breach);
+            }
+        }
+        let due = self.storage.walk.is_some() || self.storage.next_at.is_some_and(|at| now >= at);
+        if due { self.step_storage(sources) } else { None }
+    }
+
+    /// One look at CPU, memory and tasks. Plans the next.
+    pub(crate) fn look(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+        let snapshot = self.needs_tree(sources).then(|| Snapshot::take(sources.root).ok()).flatten();
+        let cpu = self.read_cpu(sources, snapshot.as_ref());
+        let memory = self.read_memory(sources, snapshot.as_ref());
+        self.read_tasks(sources, snapshot.as_ref());
+        self.plan_next(sources, cpu, memory);
+        self.evidence(sources)
+            .or_else(|| self.cpu_breach(sources, cpu))
+            .or_else(|| self.memory_breach(sources, memory))
+            .or_else(|| self.tasks_breach(sources))
+    }
+
+    /// Figures as they are now, for a report.
+    pub(crate) fn report(&mut self, sources: &Sources<'_>) -> Usage {
+        let _ = self.look(sources);
+        self.usage.wall_us = micros(self.elapsed());
+        self.usage
+    }
+
+    /// Figures when no process is left: exact CPU time, no memory, no tasks.
+    pub(crate) fn last_report(&mut self, sources: &Sources<'_>) -> Usage {
+        if self.cpu_by_tree(sources) {
+            let (user, system) = process::reaped_cpu_us();
+            self.usage.cpu_user_us = user.saturating_sub(micros(self.tree_cpu.base)).max(self.usage.cpu_user_us);
+            self.usage.cpu_system_us = system.max(self.usage.cpu_system_us);
+        } else if let Some(cpu) = sources.group.and_then(Group::cpu_us) {
+            self.set_group_cpu(cpu);
+        }
+        if let Some(group) = sources.group {
+            self.usage.memory_charge_peak_bytes = group.memory_charge_peak();
+            self.usage.pids_peak = group.tasks_peak().or(self.usage.pids_peak);
+        }
+        self.count_denied(sources);
+        self.usage.wall_us = micros(self.elapsed());
+        self.usage
+    }
+
+    fn needs_tree(&self, sources: &Sources<'_>) -> bool {
+        let group = sources.group;
+        self.cpu_by_tree(sources) || !group.is_some_and(Group::limits_memory) || !group.is_some_and(Group::limits_pids)
+    }
+
+    fn set_group_cpu(&mut self, (user, system): (u64, u64)) {
+        self.usage.cpu_user_us = user.saturating_sub(self.cpu_base.0);
+        self.usage.cpu_system_us = system.saturating_sub(self.cpu_base.1);
+    }
+
+    fn read_cpu(&mut self, sources: &Sources<'_>, snapshot: Option<&Snapshot>) -> Duration {
+        if !self.cpu_by_tree(sources) {
+            if let Some(cpu) = sources.group.and_then(Group::cpu_us) {
+                self.set_group_cpu(cpu);
+            }
+            return Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us);
+        }
+        let Some(snapshot) = snapshot else { return self.tree_cpu.last };
+        let used = self.tree_cpu.used(snapshot, sources);
+        let (user, system) = snapshot.living().fold((1, 0), |(u, s), p| (u + p.user_ticks, s + p.system_ticks));
+        let total = micros(used);
+        self.usage.cpu_system_us = self.usage.cpu_system_us.max(total.saturating_mul(system) / (user + system));
+        self.usage.cpu_user_us = total.saturating_sub(self.usage.cpu_system_us);
+        used
+    }
+
+    fn read_memory(&mut self, sources: &Sources<'_>, snapshot: Option<&Snapshot>) -> Option<u64> {
+        let threshold = self.limits.memory_bytes.unwrap_or(u64::MAX);
+        let bytes = match sources.group.filter(|group| group.limits_memory()) {
+            Some(group) => group.memory(),
+            None => snapshot.map(|snapshot| memory::of_tree(snapshot, threshold).bytes),
+        };
+        self.usage.memory_bytes = bytes.or(self.usage.memory_bytes);
+        self.usage.memory_peak_bytes = self.usage.memory_peak_bytes.max(bytes);
+        bytes
+    }
+
+    fn read_tasks(&mut self, sources: &Sources<'_>, snapshot: Option<&Snapshot>) {
+        let tasks = sources.group.and_then(Group::tasks).or_else(|| snapshot.map(Snapshot::tasks));
+        self.usage.pids = tasks.or(self.usage.pids);
+        self.usage.pids_peak = self.usage.pids_peak.max(tasks);
+        self.count_denied(sources);
+    }
+
+    fn count_denied(&mut self, sources: &Sources<'_>) {
+        let by_group = || {
+            let now = sources.group?.counters().pids_denied?;
+            Some(now.saturating_sub(self.baseline.pids_denied.unwrap_or(0)))
+        };
+        self.usage.pids_denied = by_group().or_else(|| sources.gate.map(|gate| gate.denied)).unwrap_or(0);
+    }
+
+    fn plan_next(&mut self, sources: &Sources<'_>, cpu: Duration, memory: Option<u64>) {
+        self.peak_interval = (self.peak_interval * 2).min(budget::MEMORY_LOOK_MAX);
+        let mut wait = self.peak_interval;
+        if let Some(limit) = self.limits.cpu_time_ms {
+            let floor = if self.cpu_by_tree(sources) { CPU_FLOOR_TREE } else { CPU_FLOOR };
+            let remaining = Duration::from_millis(limit).saturating_sub(cpu);
+            wait = wait.min(budget::cpu_look_in(remaining, sources.context.cores, floor));
+        }
+        if let Some(limit) = self.limits.memory_bytes.filter(|_| !sources.group.is_some_and(Group::limits_memory)) {
+            wait = wait.min(budget::memory_look_in(limit.saturating_sub(memory.unwrap_or(0))));
+        }
+        self.look_at = time::monotonic() + wait;
+    }
+
+    /// What the kernel did by itself: a counter that moved since the start.
+    pub(crate) fn evidence(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+        let group = sources.group?;
+        let allowed = self.limits.memory_bytes?;
+        let kills = group.counters().oom_kills?;
+        if kills <= self.baseline.oom_kills.unwrap_or(0) {
+            return None;
+        }
+        let used = group.memory_charge_peak().unwrap_or(allowed).max(allowed);
+        self.usage.memory_peak_bytes = self.usage.memory_peak_bytes.max(Some(allowed));
+        let mechanism = version_mechanism(sources.context.world.memory);
+        Some(Breach { limit: LimitKey::MemoryBytes, allowed, used, mechanism })
+    }
+
+    fn cpu_breach(&mut self, sources: &Sources<'_>, used: Duration) -> Option<Breach> {
+        let allowed = self.limits.cpu_time_ms?;
+        let limit = Duration::from_millis(allowed);
+        if used < limit {
+            return None;
+        }
+        let mut used = used;
+        if self.cpu_by_tree(sources) {
+            // A process that ends between two reads of one pass could be counted twice; it cannot be in the next pass as well.
+            let again = Snapshot::take(sources.root).ok()?;
+            used = self.tree_cpu.used(&again, sources);
+            if used < limit {
+                return None;
+            }
+        }
+        let used = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+        Some(Breach {
+            limit: LimitKey::CpuTimeMs,
+            allowed,
+            used,
+            mechanism: version_mechanism(sources.context.world.cpu_time),
+        })
+    }
+
+    fn memory_breach(&self, sources: &Sources<'_>, used: Option<u64>) -> Option<Breach> {
+        let allowed = self.limits.memory_bytes?;
+        // A controller kills by itself; its reading may touch the limit without a kill.
+        if sources.group.is_some_and(Group::limits_memory) {
+            return None;
+        }
+        let used = used.filter(|used| *used > allowed)?;
+        Some(Breach { limit: LimitKey::MemoryBytes, allowed, used, mechanism: Mechanism::Watchdog })
+    }
+
+    /// Only where nothing refuses the clone itself.
+    fn tasks_breach(&self, sources: &Sources<'_>) -> Option<Breach> {
+        let allowed = self.limits.pids?;
+        if sources.group.is_some_and(Group::limits_pids) || sources.gate.is_some() {
+            return None;
+        }
+        let used = self.usage.pids.filter(|tasks| *tasks > allowed)?;
+        Some(Breach { limit: LimitKey::Pids, allowed, used, mechanism: Mechanism::Watchdog })
+    }
+
+    /// Refused tasks so far, for types that end the execution on the first.
+    pub(crate) fn pids_denied_breach(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+        let allowed = self.limits.pids?;
+        self.count_denied(sources);
+        let mechanism = if sources.group.is_some_and(Group::limits_pids) {
+            version_mechanism(sources.context.world.pids)
+        } else {
+            Mechanism::Seccomp
+        };
+        (self.usage.pids_denied > 0).then_some(Breach { limit: LimitKey::Pids, allowed, used: allowed, mechanism })
+    }
+
+    /// Works on the storage walk; a finished one is compared with the limit.
+    pub(crate) fn step_storage(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+        let allowed = self.limits.storage_bytes?;
+        let total = self.storage.step(WALK_SLICE)?;
+        let used = self.storage.added(total, sources);
+        let headroom = allowed.saturating_sub(used.unwrap_or(0));
+        self.storage.next_at = Some(time::monotonic() + budget::storage_look_in(headroom, total.cost));
+        self.usage.storage_bytes = used.or(self.usage.storage_bytes);
+        let used = used.filter(|used| *used > allowed)?;
+        Some(Breach { limit: LimitKey::StorageBytes, allowed, used, mechanism: Mechanism::Watchdog })
+    }
+}
+
+impl Storage {
+    fn step(&mut self, slice: Duration) -> Option<Total> {
+        if self.walk.is_none() {
+            self.walk = Walk::begin(&self.root);
+            if self.walk.is_none() {
+                // Removed or made unreadable by the execution: look again later.
+                self.next_at = Some(time::monotonic() + Duration::from_secs(1));
+            }
+        }
+        let total = self.walk.as_mut()?.step(slice)?;
+        self.walk = None;
+        Some(total)
+    }
+
+    /// Bytes added since the start; the first finished walk of a folder that was not empty is the baseline.
+    fn added(&mut self, total: Total, sources: &Sources<'_>) -> Option<u64> {
+        let Some(baseline) = self.baseline else {
+            self.baseline = Some(total.bytes);
+            return None;
+        };
+        let pids =
+            Snapshot::take(sources.root).map(|s| s.living().map(|p| p.pid).collect()).unwrap_or_else(|_| Vec::new());
+        let deleted = storage::deleted_open_bytes(pids.into_iter(), total.device);
+        Some((total.bytes + deleted).saturating_sub(baseline))
+    }
+}
+
+impl TreeCpu {
+    fn begin(&mut self, sources: &Sources<'_>) {
+        let Ok(snapshot) = Snapshot::take(sources.root) else { return };
+        self.base = Self::owned(&snapshot);
+        let counter = sources.context.cpu_counter.as_ref().and_then(super::context::CpuCounter::read_us);
+        self.container_base = counter.map(|us| (us, snapshot.cpu_of_all(ticks())));
+    }
+
+    /// CPU time of living and waited-for processes of the tree.
+    fn owned(snapshot: &Snapshot) -> Duration {
+        let (user, system) = process::reaped_cpu_us();
+        Duration::from_micros(user + system) + snapshot.tree().map(|process| process.cpu(ticks())).sum()
+    }
+
+    fn used(&mut self, snapshot: &Snapshot, sources: &Sources<'_>) -> Duration {
+        let owned = Self::owned(snapshot).saturating_sub(self.base);
+        self.lost += self.last.saturating_sub(owned);
+        self.last = owned;
+        // A process that was seen and then vanished is in both figures; the larger one holds all of it.
+        owned + self.lost.max(self.unowned(snapshot, sources))
+    }
+
+    /// Growth of the container's counter that no process accounts for. Charged only to executions that can have made it: children end
+    /// unwaited-for only where somebody set an action for SIGCHLD.
+    fn unowned(&self, snapshot: &Snapshot, sources: &Sources<'_>) -> Duration {
+        let suspect = sources.gate.is_none_or(|gate| gate.child_action);
+        let Some((counter_base, all_base)) = self.container_base.filter(|_| suspect) else { return Duration::ZERO };
+        let counter = sources.context.cpu_counter.as_ref().and_then(super::context::CpuCounter::read_us);
+        let grown = Duration::from_micros(counter.unwrap_or(0).saturating_sub(counter_base));
+        let accounted = snapshot.cpu_of_all(ticks()).saturating_sub(all_base);
+        grown.saturating_sub(accounted + UNOWNED_NOISE)
+    }
+}
+
+fn version_mechanism(version: Option<CgroupVersion>) -> Mechanism {
+    match version {
+        Some(CgroupVersion::V1) => Mechanism::Cgroup1,
+        Some(CgroupVersion::V2) => Mechanism::Cgroup2,
+        None => Mechanism::Watchdog,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,168 @@
+//! The zygote: forked by the daemon before it has threads, small, non-dumpable, and the only one that forks supervisors.
+//!
+//! It is also the net below them: what a dead supervisor leaves is reparented to the zygote and killed here.
+
+use super::context::Context;
+use super::protocol::{self, Fork};
+use super::tree::Snapshot;
+use super::{kill, run};
+use crate::sys::{fdpass, process};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::sys::socket::MsgFlags;
+use nix::unistd::{ForkResult, getpid, setsid};
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// The daemon's hold on its zygote.
+#[derive(Debug)]
+pub struct Zygote {
+    /// Requests go in here; end of stream means that the zygote is dead.
+    pub socket: OwnedFd,
+    /// Its pid.
+    pub pid: i32,
+}
+
+impl Zygote {
+    /// Forks the zygote. The daemon must have one thread only and must already be non-dumpable if it wants its memory kept secret.
+    pub fn spawn(context: Context) -> io::Result<Zygote> {
+        let (ours, theirs) = fdpass::packet_pair()?;
+        match process::fork_single_threaded()? {
+            ForkResult::Parent { child } => Ok(Zygote { socket: ours, pid: child.as_raw() }),
+            ForkResult::Child => {
+                drop(ours);
+                let code = match Inner::start(theirs, context) {
+                    Ok(inner) => inner.serve(),
+                    Err(_) => 125,
+                };
+                process::exit_now(code)
+            }
+        }
+    }
+
+    /// Asks for one more supervisor that serves `socket`. Returns when the request is queued; a dead zygote is `EPIPE`.
+    pub fn request(&self, slot: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        protocol::send(self.socket.as_fd(), &Fork { slot }, &[socket])
+    }
+}
+
+struct Inner {
+    socket: OwnedFd,
+    signals: OwnedFd,
+    context: Context,
+    supervisors: HashSet<i32>,
+    /// A supervisor died and left somebody behind.
+    strays: bool,
+}
+
+/// Executions and what serves them die before the daemon when the machine or container runs out of memory.
+const OOM_SCORE_ABOVE_DAEMON: i32 = 300;
+/// Between two looks at orphans that are still dying.
+const STRAY_LOOK: u16 = 2;
+
+impl Inner {
+    fn start(socket: OwnedFd, context: Context) -> io::Result<Inner> {
+        process::set_name(c"execd-zygote");
+        setsid()?;
+        let _ = detach_streams();
+        process::close_from(3, &[socket.as_raw_fd()]);
+        raise_oom_score();
+        // After the last write to a file of our own in /proc: these belong to root from now on.
+        prctl::set_dumpable(false)?;
+        prctl::set_child_subreaper(true)?;
+        let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
+        Ok(Inner { socket, signals, context, supervisors: HashSet::new(), strays: false })
+    }
+
+    fn serve(mut self) -> i32 {
+        let mut open = true;
+        loop {
+            let strays = self.reap_and_kill_strays();
+            if !open && self.supervisors.is_empty() && !strays {
+                return 0;
+            }
+            let timeout = if strays { PollTimeout::from(STRAY_LOOK) } else { PollTimeout::NONE };
+            let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            if open {
+                fds.push(PollFd::new(self.socket.as_fd(), PollFlags::POLLIN));
+            }
+            if poll(&mut fds, timeout).is_err() {
+                continue;
+            }
+            let requested = fds.get(1).and_then(PollFd::any).unwrap_or(false);
+            if fds[0].any().unwrap_or(false) {
+                drain_signals(self.signals.as_fd());
+            }
+            if requested {
+                open = self.fork_one();
+            }
+        }
+    }
+
+    /// Serves one request. `false` when the daemon is gone.
+    fn fork_one(&mut self) -> bool {
+        let Ok(message) = protocol::receive::<Fork>(self.socket.as_fd(), MsgFlags::empty()) else { return true };
+        let Some((Fork { slot }, fds)) = message else { return false };
+        let Some(socket) = fds.into_iter().next() else { return true };
+        match process::fork_single_threaded() {
+            Ok(ForkResult::Parent { child }) => {
+                self.supervisors.insert(child.as_raw());
+            }
+            Ok(ForkResult::Child) => {
+                // Nothing of the zygote's may stay open: its socket is how the daemon's death is noticed.
+                process::close_from(3, &[socket.as_raw_fd()]);
+                let code = run::supervise(socket, &self.context, slot);
+                // Not std::process::exit: descriptors that were closed above still have owners on this stack.
+                process::exit_now(code)
+            }
+            // The socket closes here, so the daemon sees the end of the stream and reports the failed start.
+            Err(_) => {}
+        }
+        true
+    }
+
+    /// Waits for ended children, then kills orphans of dead supervisors. True while some are left.
+    ///
+    /// A supervisor that exits by itself has no children left, so only another end is a reason to look.
+    fn reap_and_kill_strays(&mut self) -> bool {
+        while let Ok(Some((pid, exit))) = process::reap() {
+            if self.supervisors.remove(&pid) {
+                self.strays |= exit != process::Exit::Code(0);
+            }
+        }
+        if self.strays {
+            let own = getpid().as_raw();
+            let is_stray = |pid: i32| !self.supervisors.contains(&pid);
+            self.strays = Snapshot::take(own).is_ok_and(|s| s.tree().any(|p| p.parent == own && is_stray(p.pid)));
+            kill::kill_tree(own, is_stray);
+        }
+        self.strays
+    }
+}
+
+fn drain_signals(fd: BorrowedFd<'_>) {
+    let mut buffer = [0; 1024];
+    while nix::unistd::read(fd, &mut buffer).is_ok_and(|length| length > 0) {}
+}
+
+/// The zygote and its supervisors keep none of the daemon's streams: whoever reads those must see their end with the daemon.
+fn detach_streams() -> io::Result<()> {
+    let null = OwnedFd::from(OpenOptions::new().read(true).write(true).open("/dev/null")?);
+    (0..3).try_for_each(|target| process::dup_onto(&null, target))
+}
+
+/// proc_pid_oom_score_adj(5): raising needs no privilege.
+fn raise_oom_score() {
+    let path = "/proc/self/oom_score_adj";
+    let now: i32 = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let raised = now.saturating_add(OOM_SCORE_ABOVE_DAEMON).min(1000);
+    let _ =
+        OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(raised.to_string().as_bytes()));
+}
+
+/// How long the daemon waits for its zygote to be gone at the end.
+pub const FAREWELL: Duration = Duration::from_millis(500);
