@@ -20,7 +20,9 @@
 
 pub mod agent_type;
 pub mod cgroup;
+pub mod config;
 pub mod limits;
 pub mod supervisor;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound
 pub mod sys;
+pub mod units;
