@@ -69,18 +69,10 @@ const MAX_FRACTION_DIGITS: usize = 9;
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     let text = text.trim();
     let (number, unit) = leading_number(text, BYTES_EXAMPLE)?;
-    let factor = byte_factor(unit).ok_or_else(|| UnitError::Unit {
-        unit: unit.to_owned(),
-        known: BYTES_UNITS,
-    })?;
-    let scaled = number.scale(factor).ok_or_else(|| UnitError::TooLarge {
-        text: text.to_owned(),
-    })?;
+    let factor = byte_factor(unit).ok_or_else(|| UnitError::Unit { unit: unit.to_owned(), known: BYTES_UNITS })?;
+    let scaled = number.scale(factor).ok_or_else(|| UnitError::TooLarge { text: text.to_owned() })?;
     if scaled.remainder && factor == 1 {
-        return Err(UnitError::TooFine {
-            text: text.to_owned(),
-            finest: "one byte",
-        });
+        return Err(UnitError::TooFine { text: text.to_owned(), finest: "one byte" });
     }
     Ok(scaled.whole)
 }
@@ -94,34 +86,23 @@ pub fn parse_duration_ms(text: &str) -> Result<u64, UnitError> {
     if text == "0" {
         return Ok(0);
     }
-    let too_large = || UnitError::TooLarge {
-        text: text.to_owned(),
-    };
+    let too_large = || UnitError::TooLarge { text: text.to_owned() };
     let mut rest = text;
     let mut total: u64 = 0;
     let mut previous = u64::MAX;
     loop {
         let (number, tail) = leading_number(rest, TIME_EXAMPLE)?;
-        let unit_end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, next) = tail.split_at(unit_end);
-        let factor = duration_factor(unit).ok_or_else(|| UnitError::Unit {
-            unit: unit.to_owned(),
-            known: TIME_UNITS,
-        })?;
+        let factor =
+            duration_factor(unit).ok_or_else(|| UnitError::Unit { unit: unit.to_owned(), known: TIME_UNITS })?;
         if factor >= previous {
-            return Err(UnitError::Order {
-                text: text.to_owned(),
-            });
+            return Err(UnitError::Order { text: text.to_owned() });
         }
         previous = factor;
         let scaled = number.scale(factor).ok_or_else(too_large)?;
         if scaled.remainder {
-            return Err(UnitError::TooFine {
-                text: text.to_owned(),
-                finest: "one millisecond",
-            });
+            return Err(UnitError::TooFine { text: text.to_owned(), finest: "one millisecond" });
         }
         total = total.checked_add(scaled.whole).ok_or_else(too_large)?;
         if next.is_empty() {
@@ -168,11 +149,7 @@ pub fn format_bytes_exact(bytes: u64) -> String {
 pub fn format_duration_ms(ms: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m")];
     if ms < 1000 {
-        return if ms == 0 {
-            "0s".to_owned()
-        } else {
-            format!("{ms}ms")
-        };
+        return if ms == 0 { "0s".to_owned() } else { format!("{ms}ms") };
     }
     let mut text = String::new();
     let mut rest = ms;
@@ -232,31 +209,18 @@ impl Decimal {
     fn scale(&self, factor: u64) -> Option<Scaled> {
         let product = u128::from(self.digits) * u128::from(factor);
         let divisor = u128::from(self.divisor);
-        Some(Scaled {
-            whole: u64::try_from(product / divisor).ok()?,
-            remainder: product % divisor != 0,
-        })
+        Some(Scaled { whole: u64::try_from(product / divisor).ok()?, remainder: product % divisor != 0 })
     }
 }
 
 /// Splits `1.5GiB` into the number and `GiB`. A number is digits, and a point only between digits.
-fn leading_number<'a>(
-    text: &'a str,
-    example: &'static str,
-) -> Result<(Decimal, &'a str), UnitError> {
+fn leading_number<'a>(text: &'a str, example: &'static str) -> Result<(Decimal, &'a str), UnitError> {
     if text.is_empty() {
         return Err(UnitError::Empty { example });
     }
-    let not_a_number = || UnitError::NotANumber {
-        text: text.to_owned(),
-        example,
-    };
-    let too_large = || UnitError::TooLarge {
-        text: text.to_owned(),
-    };
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let not_a_number = || UnitError::NotANumber { text: text.to_owned(), example };
+    let too_large = || UnitError::TooLarge { text: text.to_owned() };
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
     let (whole, fraction) = match number.split_once('.') {
         Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction.trim_end_matches('0')),
@@ -267,22 +231,12 @@ fn leading_number<'a>(
         return Err(not_a_number());
     }
     if fraction.len() > MAX_FRACTION_DIGITS {
-        return Err(UnitError::TooFine {
-            text: text.to_owned(),
-            finest: "nine decimal places",
-        });
+        return Err(UnitError::TooFine { text: text.to_owned(), finest: "nine decimal places" });
     }
     let divisor = (0..fraction.len()).fold(1_u64, |power, _| power * 10);
     let whole: u64 = whole.parse().map_err(|_| too_large())?;
-    let part: u64 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().map_err(|_| not_a_number())?
-    };
-    let digits = whole
-        .checked_mul(divisor)
-        .and_then(|w| w.checked_add(part))
-        .ok_or_else(too_large)?;
+    let part: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| not_a_number())? };
+    let digits = whole.checked_mul(divisor).and_then(|w| w.checked_add(part)).ok_or_else(too_large)?;
     Ok((Decimal { digits, divisor }, rest))
 }
 
@@ -314,29 +268,12 @@ mod tests {
 
     #[test]
     fn sizes_that_are_refused() {
-        for text in [
-            "",
-            " ",
-            "-1",
-            "+1",
-            "MiB",
-            "1.5",
-            "1.",
-            ".5M",
-            "1..5M",
-            "1e3",
-            "1X",
-            "16777216TiB",
-            "1 2",
-            "0x10",
-        ] {
+        for text in ["", " ", "-1", "+1", "MiB", "1.5", "1.", ".5M", "1..5M", "1e3", "1X", "16777216TiB", "1 2", "0x10"]
+        {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
         let message = parse_bytes("3 apples").map_err(|e| e.to_string());
-        assert!(
-            message.is_err_and(|m| m.contains("MiB")),
-            "the message names the units"
-        );
+        assert!(message.is_err_and(|m| m.contains("MiB")), "the message names the units");
     }
 
     #[test]
@@ -359,20 +296,7 @@ mod tests {
 
     #[test]
     fn durations_that_are_refused() {
-        for text in [
-            "",
-            "1",
-            "1000",
-            "-1s",
-            "1s1m",
-            "1s1s",
-            "0.5ms",
-            "1h 30m",
-            "s",
-            "1y",
-            "5us",
-            "300000000000000d",
-        ] {
+        for text in ["", "1", "1000", "-1s", "1s1m", "1s1s", "0.5ms", "1h 30m", "s", "1y", "5us", "300000000000000d"] {
             assert!(parse_duration_ms(text).is_err(), "{text}");
         }
     }

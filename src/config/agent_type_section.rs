@@ -45,18 +45,11 @@ const POLICY_KEYS: [&str; 15] = [
 ];
 
 /// Reads a table over a base: what the table leaves out stays as in `base`.
-pub(super) fn read(
-    section: &Section<'_>,
-    name: &str,
-    base: AgentType,
-) -> Result<AgentType, FileError> {
+pub(super) fn read(section: &Section<'_>, name: &str, base: AgentType) -> Result<AgentType, FileError> {
     let mut known: Vec<&str> = LimitKey::ALL.iter().map(|key| key.key()).collect();
     known.extend(POLICY_KEYS);
     section.reject_unknown(&known)?;
-    let mut kind = AgentType {
-        name: name.to_owned(),
-        ..base
-    };
+    let mut kind = AgentType { name: name.to_owned(), ..base };
     for key in LimitKey::ALL {
         if let Some(item) = section.get(key.key()) {
             read_limit(&item, key, &mut kind)?;
@@ -141,11 +134,7 @@ fn read_identity(section: &Section<'_>, kind: &mut AgentType) -> Result<(), File
 }
 
 fn bytes(item: &Item<'_>) -> Result<u64, FileError> {
-    if item.is_str() {
-        units::parse_bytes(item.str()?).map_err(|e| item.error(e.to_string()))
-    } else {
-        item.u64()
-    }
+    if item.is_str() { units::parse_bytes(item.str()?).map_err(|e| item.error(e.to_string())) } else { item.u64() }
 }
 
 fn duration_ms(item: &Item<'_>) -> Result<u64, FileError> {
@@ -182,13 +171,10 @@ fn on_limit(item: &Item<'_>) -> Result<OnLimit, FileError> {
 
 fn limit_keys(item: &Item<'_>) -> Result<Vec<LimitKey>, FileError> {
     checked_list(item, |text| {
-        LimitKey::ALL
-            .into_iter()
-            .find(|key| key.key() == text)
-            .ok_or_else(|| {
-                let known: Vec<_> = LimitKey::ALL.iter().map(|key| key.key()).collect();
-                format!("{text:?} is not a limit; known are {}", known.join(", "))
-            })
+        LimitKey::ALL.into_iter().find(|key| key.key() == text).ok_or_else(|| {
+            let known: Vec<_> = LimitKey::ALL.iter().map(|key| key.key()).collect();
+            format!("{text:?} is not a limit; known are {}", known.join(", "))
+        })
     })
 }
 
@@ -203,10 +189,7 @@ fn domains(item: &Item<'_>) -> Result<Option<Vec<String>>, FileError> {
 }
 
 /// A list of checked names, each once, bounded.
-fn checked_list<T: PartialEq>(
-    item: &Item<'_>,
-    check: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, FileError> {
+fn checked_list<T: PartialEq>(item: &Item<'_>, check: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, FileError> {
     const MAX_ENTRIES: usize = 1024;
     let texts = item.strings()?;
     if texts.len() > MAX_ENTRIES {

@@ -37,10 +37,7 @@ impl AgentTypes {
             Some(item) => agent_type_section::read(&item.section()?, "", unlimited())?,
             None => unlimited(),
         };
-        let mut types = Self {
-            types: Vec::new(),
-            defaults,
-        };
+        let mut types = Self { types: Vec::new(), defaults };
         types.merge(&root)?;
         Ok(types)
     }
@@ -71,9 +68,7 @@ impl AgentTypes {
 
     /// Finds a type without regard to case.
     pub fn get(&self, name: &str) -> Option<&AgentType> {
-        self.types
-            .iter()
-            .find(|kind| kind.name.eq_ignore_ascii_case(name))
+        self.types.iter().find(|kind| kind.name.eq_ignore_ascii_case(name))
     }
 
     /// The names, for messages and listings.
@@ -93,10 +88,7 @@ impl AgentTypes {
         let parent = item.str()?;
         self.get(parent).cloned().ok_or_else(|| {
             let known: Vec<_> = self.names().collect();
-            item.error(format!(
-                "{parent:?} is no agent type above this one; known are {}",
-                known.join(", ")
-            ))
+            item.error(format!("{parent:?} is no agent type above this one; known are {}", known.join(", ")))
         })
     }
 
@@ -167,24 +159,12 @@ mod tests {
             assert_eq!(kind.limits.wall_time_ms, Some(wall_min * 60_000), "{name}");
             assert_eq!(kind.limits.network_requests, Some(requests), "{name}");
             assert_eq!(kind.limits.storage_bytes, Some(storage * MIB), "{name}");
-            assert!(
-                kind.network_gate && kind.no_new_privs && kind.keep_capabilities.is_empty(),
-                "{name}"
-            );
-            assert_eq!(
-                (kind.survivors, kind.grace_ms),
-                (Survivors::Kill, 5000),
-                "{name}"
-            );
+            assert!(kind.network_gate && kind.no_new_privs && kind.keep_capabilities.is_empty(), "{name}");
+            assert_eq!((kind.survivors, kind.grace_ms), (Survivors::Kill, 5000), "{name}");
             // A file-size signal before the storage limit would hide the real reason.
+            assert!(kind.limits.file_size_bytes > kind.limits.storage_bytes.map(|bytes| bytes * 2), "{name}");
             assert!(
-                kind.limits.file_size_bytes > kind.limits.storage_bytes.map(|bytes| bytes * 2),
-                "{name}"
-            );
-            assert!(
-                LimitKey::ALL
-                    .iter()
-                    .all(|key| crate::config::overrides::get(&kind.limits, *key).is_some()),
+                LimitKey::ALL.iter().all(|key| crate::config::overrides::get(&kind.limits, *key).is_some()),
                 "{name}"
             );
         }
@@ -197,14 +177,8 @@ mod tests {
 
     #[test]
     fn every_number_of_the_embedded_file_has_a_comment() {
-        for line in BUILT_IN
-            .lines()
-            .filter(|line| line.contains('=') && !line.starts_with('#'))
-        {
-            assert!(
-                line.contains('#') || line.starts_with("description"),
-                "{line}"
-            );
+        for line in BUILT_IN.lines().filter(|line| line.contains('=') && !line.starts_with('#')) {
+            assert!(line.contains('#') || line.starts_with("description"), "{line}");
         }
     }
 
@@ -216,92 +190,39 @@ mod tests {
         )
         .expect("right");
         let fast = types.get("FAST").expect("added");
-        assert_eq!(
-            (fast.limits.wall_time_ms, fast.limits.memory_bytes),
-            (Some(30_000), Some(512 * MIB))
-        );
-        assert_eq!(
-            (fast.uid, fast.may_loosen.as_slice()),
-            (Some(65_534), &[LimitKey::Pids][..])
-        );
+        assert_eq!((fast.limits.wall_time_ms, fast.limits.memory_bytes), (Some(30_000), Some(512 * MIB)));
+        assert_eq!((fast.uid, fast.may_loosen.as_slice()), (Some(65_534), &[LimitKey::Pids][..]));
         let replaced = types.get("validation").expect("replaced");
-        assert_eq!(
-            (replaced.limits.memory_bytes, replaced.limits.cpu_time_ms),
-            (Some(MIB), None)
-        );
-        assert_eq!(
-            replaced.allowed_domains.as_deref(),
-            Some(&["*.example.com".to_owned()][..])
-        );
+        assert_eq!((replaced.limits.memory_bytes, replaced.limits.cpu_time_ms), (Some(MIB), None));
+        assert_eq!(replaced.allowed_domains.as_deref(), Some(&["*.example.com".to_owned()][..]));
         assert_eq!(types.names().count(), 7);
     }
 
     #[test]
     fn mistakes_are_located() {
         for (text, start, part) in [
-            (
-                "[agent_types.A]\nmemry = 1\n",
-                "c.toml:2:1: agent_types.A.memry: ",
-                "memory_bytes",
-            ),
-            (
-                "[agent_types.A]\nmemory_bytes = '1 apple'\n",
-                "c.toml:2:16: agent_types.A.memory_bytes: ",
-                "apple",
-            ),
-            (
-                "[agent_types.A]\nmemory_bytes = 0\n",
-                "c.toml:2:16: ",
-                "above 0",
-            ),
-            (
-                "[agent_types.A]\ncpu_cores = nan\n",
-                "c.toml:2:13: ",
-                "above 0",
-            ),
-            (
-                "[agent_types.A]\nextends = 'B'\n",
-                "c.toml:2:11: ",
-                "VALIDATION",
-            ),
-            (
-                "[agent_types.A]\nrequired = ['memory']\n",
-                "c.toml:2:12: ",
-                "memory_bytes",
-            ),
-            (
-                "[agent_types.A]\nkeep_capabilities = ['X']\n",
-                "c.toml:2:21: ",
-                "CAP_CHOWN",
-            ),
+            ("[agent_types.A]\nmemry = 1\n", "c.toml:2:1: agent_types.A.memry: ", "memory_bytes"),
+            ("[agent_types.A]\nmemory_bytes = '1 apple'\n", "c.toml:2:16: agent_types.A.memory_bytes: ", "apple"),
+            ("[agent_types.A]\nmemory_bytes = 0\n", "c.toml:2:16: ", "above 0"),
+            ("[agent_types.A]\ncpu_cores = nan\n", "c.toml:2:13: ", "above 0"),
+            ("[agent_types.A]\nextends = 'B'\n", "c.toml:2:11: ", "VALIDATION"),
+            ("[agent_types.A]\nrequired = ['memory']\n", "c.toml:2:12: ", "memory_bytes"),
+            ("[agent_types.A]\nkeep_capabilities = ['X']\n", "c.toml:2:21: ", "CAP_CHOWN"),
             ("[agent_types.A]\ngid = 1\n", "c.toml:2:7: ", "uid"),
-            (
-                "[agent_types.A]\nuid = 4294967295\n",
-                "c.toml:2:7: ",
-                "4294967294",
-            ),
-            (
-                "[agent_types.A]\nsurvivors = 'eat'\n",
-                "c.toml:2:13: ",
-                "keep",
-            ),
+            ("[agent_types.A]\nuid = 4294967295\n", "c.toml:2:7: ", "4294967294"),
+            ("[agent_types.A]\nsurvivors = 'eat'\n", "c.toml:2:13: ", "keep"),
             ("[agent_types.a]\n[agent_types.A]\n", "c.toml:", "twice"),
             ("[agent_types.'A B']\n", "c.toml:", "letter"),
             ("agent_types = 1\n", "c.toml:1:15: agent_types: ", "table"),
         ] {
             let message = refusal(text);
-            assert!(
-                message.starts_with(start) && message.contains(part),
-                "{text:?} -> {message}"
-            );
+            assert!(message.starts_with(start) && message.contains(part), "{text:?} -> {message}");
         }
     }
 
     #[test]
     fn the_number_of_types_is_bounded() {
-        let many: String = (0..=MAX_TYPES)
-            .map(|n| format!("[agent_types.T{n}]\n"))
-            .collect();
+        let many: String = (0..=MAX_TYPES).map(|n| format!("[agent_types.T{n}]\n")).collect();
         assert!(refusal(&many).contains("at most 64"));
     }
 }

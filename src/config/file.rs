@@ -28,11 +28,7 @@ pub struct FileError {
 }
 
 fn key_prefix(key: &str) -> String {
-    if key.is_empty() {
-        String::new()
-    } else {
-        format!("{key}: ")
-    }
+    if key.is_empty() { String::new() } else { format!("{key}: ") }
 }
 
 /// A parsed file.
@@ -50,13 +46,7 @@ struct Source<'a> {
 impl Source<'_> {
     fn error(self, span: Range<usize>, key: &str, message: impl Into<String>) -> FileError {
         let (line, column) = line_and_column(self.text, span.start);
-        FileError {
-            file: self.file.to_owned(),
-            line,
-            column,
-            key: key.to_owned(),
-            message: message.into(),
-        }
+        FileError { file: self.file.to_owned(), line, column, key: key.to_owned(), message: message.into() }
     }
 }
 
@@ -70,24 +60,14 @@ impl<'a> Document<'a> {
         if text.len() > MAX_FILE_BYTES {
             return Err(source.error(0..0, "", format!("is larger than {MAX_FILE_BYTES} bytes")));
         }
-        let root = DeTable::parse(text).map_err(|e| {
-            source.error(
-                e.span().unwrap_or(0..0),
-                "",
-                e.message().replace('\n', "; "),
-            )
-        })?;
+        let root = DeTable::parse(text)
+            .map_err(|e| source.error(e.span().unwrap_or(0..0), "", e.message().replace('\n', "; ")))?;
         Ok(Self { source, root })
     }
 
     /// The top level.
     pub fn root(&self) -> Section<'_> {
-        Section {
-            source: self.source,
-            path: String::new(),
-            span: self.root.span(),
-            table: self.root.get_ref(),
-        }
+        Section { source: self.source, path: String::new(), span: self.root.span(), table: self.root.get_ref() }
     }
 }
 
@@ -102,15 +82,8 @@ pub struct Section<'d> {
 impl<'d> Section<'d> {
     /// The value of a key, if it is there.
     pub fn get(&self, key: &str) -> Option<Item<'d>> {
-        let (name, value) = self
-            .table
-            .iter()
-            .find(|(name, _)| name.get_ref().as_ref() == key)?;
-        Some(Item {
-            source: self.source,
-            path: self.join(name.get_ref()),
-            value,
-        })
+        let (name, value) = self.table.iter().find(|(name, _)| name.get_ref().as_ref() == key)?;
+        Some(Item { source: self.source, path: self.join(name.get_ref()), value })
     }
 
     /// Everything in the table, in the order of the file.
@@ -119,14 +92,7 @@ impl<'d> Section<'d> {
         entries.sort_by_key(|(name, _)| name.span().start);
         let item = |(name, value): (&Spanned<Cow<'_, str>>, &'d Spanned<DeValue<'d>>)| {
             let path = self.join(name.get_ref());
-            (
-                name.get_ref().to_string(),
-                Item {
-                    source: self.source,
-                    path,
-                    value,
-                },
-            )
+            (name.get_ref().to_string(), Item { source: self.source, path, value })
         };
         entries.into_iter().map(item).collect()
     }
@@ -136,19 +102,14 @@ impl<'d> Section<'d> {
     /// # Errors
     /// [`FileError`] at the first key that is not in `known`.
     pub fn reject_unknown(&self, known: &[&str]) -> Result<(), FileError> {
-        let mut unknown: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(name, _)| !known.contains(&name.get_ref().as_ref()))
-            .collect();
+        let mut unknown: Vec<_> =
+            self.table.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())).collect();
         unknown.sort_by_key(|(name, _)| name.span().start);
         match unknown.first() {
             None => Ok(()),
             Some((name, _)) => {
                 let message = format!("is not a key here; known are {}", known.join(", "));
-                Err(self
-                    .source
-                    .error(name.span(), &self.join(name.get_ref()), message))
+                Err(self.source.error(name.span(), &self.join(name.get_ref()), message))
             }
         }
     }
@@ -159,11 +120,7 @@ impl<'d> Section<'d> {
     }
 
     fn join(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 }
 
@@ -187,8 +144,7 @@ impl<'d> Item<'d> {
     pub fn scalar_text(&self) -> Result<String, FileError> {
         match self.value.get_ref() {
             DeValue::Array(_) => Ok(self.strings()?.join(",")),
-            value => scalar(value)
-                .ok_or_else(|| self.wrong("a string, a number, true, false or a list of strings")),
+            value => scalar(value).ok_or_else(|| self.wrong("a string, a number, true, false or a list of strings")),
         }
     }
 
@@ -197,10 +153,7 @@ impl<'d> Item<'d> {
     /// # Errors
     /// [`FileError`] for any other type.
     pub fn str(&self) -> Result<&'d str, FileError> {
-        self.value
-            .get_ref()
-            .as_str()
-            .ok_or_else(|| self.wrong("a string"))
+        self.value.get_ref().as_str().ok_or_else(|| self.wrong("a string"))
     }
 
     /// `true` or `false`.
@@ -208,10 +161,7 @@ impl<'d> Item<'d> {
     /// # Errors
     /// [`FileError`] for any other type.
     pub fn bool(&self) -> Result<bool, FileError> {
-        self.value
-            .get_ref()
-            .as_bool()
-            .ok_or_else(|| self.wrong("true or false"))
+        self.value.get_ref().as_bool().ok_or_else(|| self.wrong("true or false"))
     }
 
     /// A whole number from 0.
@@ -219,18 +169,9 @@ impl<'d> Item<'d> {
     /// # Errors
     /// [`FileError`] for any other type, a negative number or one above 64 bits.
     pub fn u64(&self) -> Result<u64, FileError> {
-        let integer = self
-            .value
-            .get_ref()
-            .as_integer()
-            .ok_or_else(|| self.wrong("a whole number"))?;
-        u64::from_str_radix(integer.as_str(), integer.radix()).map_err(|_| {
-            self.error(format!(
-                "{} is not between 0 and {}",
-                integer.as_str(),
-                u64::MAX
-            ))
-        })
+        let integer = self.value.get_ref().as_integer().ok_or_else(|| self.wrong("a whole number"))?;
+        u64::from_str_radix(integer.as_str(), integer.radix())
+            .map_err(|_| self.error(format!("{} is not between 0 and {}", integer.as_str(), u64::MAX)))
     }
 
     /// A number, with or without fraction.
@@ -254,9 +195,7 @@ impl<'d> Item<'d> {
     pub fn strings(&self) -> Result<Vec<&'d str>, FileError> {
         let wrong = || self.wrong("a list of strings");
         let list = self.value.get_ref().as_array().ok_or_else(wrong)?;
-        list.iter()
-            .map(|entry| entry.get_ref().as_str().ok_or_else(wrong))
-            .collect()
+        list.iter().map(|entry| entry.get_ref().as_str().ok_or_else(wrong)).collect()
     }
 
     /// True when the value is text, so that units may be written.
@@ -269,29 +208,17 @@ impl<'d> Item<'d> {
     /// # Errors
     /// [`FileError`] for anything else.
     pub fn section(&self) -> Result<Section<'d>, FileError> {
-        let table = self
-            .value
-            .get_ref()
-            .as_table()
-            .ok_or_else(|| self.wrong("a table"))?;
-        Ok(Section {
-            source: self.source,
-            path: self.path.clone(),
-            span: self.value.span(),
-            table,
-        })
+        let table = self.value.get_ref().as_table().ok_or_else(|| self.wrong("a table"))?;
+        Ok(Section { source: self.source, path: self.path.clone(), span: self.value.span(), table })
     }
 
-    /// Line of the value, from 1.
-    pub fn line(&self) -> usize {
-        line_and_column(self.source.text, self.value.span().start).0
+    /// Line and column of the value, from 1.
+    pub fn position(&self) -> (usize, usize) {
+        line_and_column(self.source.text, self.value.span().start)
     }
 
     fn wrong(&self, wanted: &str) -> FileError {
-        self.error(format!(
-            "must be {wanted}, not {}",
-            self.value.get_ref().type_str()
-        ))
+        self.error(format!("must be {wanted}, not {}", self.value.get_ref().type_str()))
     }
 }
 
@@ -308,10 +235,7 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 #[cfg(test)]
@@ -329,43 +253,22 @@ mod tests {
     #[test]
     fn complaints_say_file_line_column_and_key() {
         let wrong_type = located("a = 1\n[t]\n  b = true\n", |d| {
-            d.root().get("t").map_or(Ok(()), |t| {
-                t.section()?
-                    .get("b")
-                    .map_or(Ok(()), |b| b.u64().map(|_| ()))
-            })
+            d.root().get("t").map_or(Ok(()), |t| t.section()?.get("b").map_or(Ok(()), |b| b.u64().map(|_| ())))
         });
-        assert_eq!(
-            wrong_type,
-            "f.toml:3:7: t.b: must be a whole number, not boolean"
-        );
-        let unknown = located("known = 1\ntypo = 2\n", |d| {
-            d.root().reject_unknown(&["known"])
-        });
-        assert_eq!(
-            unknown,
-            "f.toml:2:1: typo: is not a key here; known are known"
-        );
-        assert!(
-            located("a = \n", |_| Ok(())).starts_with("f.toml:1:5: "),
-            "{}",
-            located("a = \n", |_| Ok(()))
-        );
+        assert_eq!(wrong_type, "f.toml:3:7: t.b: must be a whole number, not boolean");
+        let unknown = located("known = 1\ntypo = 2\n", |d| d.root().reject_unknown(&["known"]));
+        assert_eq!(unknown, "f.toml:2:1: typo: is not a key here; known are known");
+        assert!(located("a = \n", |_| Ok(())).starts_with("f.toml:1:5: "), "{}", located("a = \n", |_| Ok(())));
         assert!(located("é = 1\né = 2\n", |_| Ok(())).starts_with("f.toml:"));
     }
 
     #[test]
     fn numbers_keep_their_range() {
-        for (text, expected) in [
-            ("18446744073709551615", Some(u64::MAX)),
-            ("0x10", Some(16)),
-            ("-1", None),
-            ("1.0", None),
-        ] {
+        for (text, expected) in
+            [("18446744073709551615", Some(u64::MAX)), ("0x10", Some(16)), ("-1", None), ("1.0", None)]
+        {
             let text = format!("n = {text}");
-            let read = Document::parse("f", &text)
-                .ok()
-                .and_then(|d| d.root().get("n").and_then(|n| n.u64().ok()));
+            let read = Document::parse("f", &text).ok().and_then(|d| d.root().get("n").and_then(|n| n.u64().ok()));
             assert_eq!(read, expected, "{text}");
         }
     }
@@ -380,7 +283,7 @@ mod tests {
         fn any_text_is_answered_without_panic(text in "[\\[\\]{}a-c=\"'0-9.\\n #é-]{0,60}") {
             if let Ok(document) = Document::parse("f", &text) {
                 for (_, item) in document.root().items() {
-                    let _ = (item.scalar_text(), item.u64(), item.f64(), item.strings(), item.line());
+                    let _ = (item.scalar_text(), item.u64(), item.f64(), item.strings(), item.position());
                 }
             }
         }

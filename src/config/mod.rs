@@ -7,9 +7,19 @@
 mod agent_type_section;
 pub mod agent_types;
 pub mod file;
+pub mod layers;
+pub mod load;
+#[cfg(test)]
+mod load_tests;
 pub mod names;
+pub mod options;
 pub mod overrides;
+pub mod resolve;
+pub mod settings;
+pub mod values;
 
 pub use agent_types::AgentTypes;
 pub use file::FileError;
+pub use load::{LoadError, Loaded, load};
 pub use overrides::{OverrideError, tighten};
+pub use settings::Settings;

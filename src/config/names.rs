@@ -55,14 +55,10 @@ pub const CAPABILITIES: [&str; 41] = [
 pub fn agent_type(name: &str) -> Result<String, String> {
     let tail_ok = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if name.len() > MAX_TYPE_NAME {
-        return Err(format!(
-            "an agent type's name has at most {MAX_TYPE_NAME} characters"
-        ));
+        return Err(format!("an agent type's name has at most {MAX_TYPE_NAME} characters"));
     }
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(tail_ok) {
-        return Err(format!(
-            "{name:?} is not an agent type's name: a letter, then letters, digits, _ or -"
-        ));
+        return Err(format!("{name:?} is not an agent type's name: a letter, then letters, digits, _ or -"));
     }
     Ok(name.to_ascii_uppercase())
 }
@@ -76,17 +72,11 @@ pub fn capability(name: &str) -> Result<String, String> {
     if upper == "ALL" {
         return Ok(upper);
     }
-    let full = if upper.starts_with("CAP_") {
-        upper
-    } else {
-        format!("CAP_{upper}")
-    };
+    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     if CAPABILITIES.contains(&full.as_str()) {
         Ok(full)
     } else {
-        Err(format!(
-            "{name:?} is not a Linux capability; write for example CAP_CHOWN, or ALL"
-        ))
+        Err(format!("{name:?} is not a Linux capability; write for example CAP_CHOWN, or ALL"))
     }
 }
 
@@ -95,28 +85,21 @@ pub fn capability(name: &str) -> Result<String, String> {
 /// # Errors
 /// A message when it is not a host name or an address.
 pub fn host(text: &str) -> Result<String, String> {
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|t| t.strip_suffix(']'))
-        .unwrap_or(text);
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = bare.parse::<std::net::IpAddr>() {
         return Ok(address.to_string());
     }
     let name = text.strip_suffix('.').unwrap_or(text);
     let label_ok = |label: &str| {
         (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if name.len() <= 253 && name.split('.').all(label_ok) {
         Ok(name.to_ascii_lowercase())
     } else {
-        Err(format!(
-            "{text:?} is not a host name or address (no scheme, no port)"
-        ))
+        Err(format!("{text:?} is not a host name or address (no scheme, no port)"))
     }
 }
 
@@ -142,9 +125,7 @@ pub fn origin(text: &str) -> Result<String, String> {
         return Err(bad());
     }
     let (name, port) = match rest.rsplit_once(':') {
-        Some((name, port)) if !port.ends_with(']') => {
-            (name, Some(port.parse::<u16>().map_err(|_| bad())?))
-        }
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port.parse::<u16>().map_err(|_| bad())?)),
         _ => (rest, None),
     };
     let bracketed = name.starts_with('[');
@@ -167,15 +148,7 @@ mod tests {
     fn agent_type_names() {
         assert_eq!(agent_type("validation"), Ok("VALIDATION".to_owned()));
         assert_eq!(agent_type("a-1_B"), Ok("A-1_B".to_owned()));
-        for bad in [
-            "",
-            "1A",
-            "-A",
-            "A B",
-            "ÄGENT",
-            "A.B",
-            &"A".repeat(MAX_TYPE_NAME + 1),
-        ] {
+        for bad in ["", "1A", "-A", "A B", "ÄGENT", "A.B", &"A".repeat(MAX_TYPE_NAME + 1)] {
             assert!(agent_type(bad).is_err(), "{bad}");
         }
     }
@@ -193,26 +166,12 @@ mod tests {
         assert_eq!(host("Execd.NS.svc."), Ok("execd.ns.svc".to_owned()));
         assert_eq!(host("[::1]"), Ok("::1".to_owned()));
         assert_eq!(domain("*.Example.com"), Ok("*.example.com".to_owned()));
-        assert_eq!(
-            origin("https://A.example:443"),
-            Ok("https://a.example".to_owned())
-        );
-        assert_eq!(
-            origin("http://[::1]:8080"),
-            Ok("http://[::1]:8080".to_owned())
-        );
+        assert_eq!(origin("https://A.example:443"), Ok("https://a.example".to_owned()));
+        assert_eq!(origin("http://[::1]:8080"), Ok("http://[::1]:8080".to_owned()));
         for bad in ["", "a..b", "-a", "a:1", "http://a", "a b", "*.*.com"] {
             assert!(domain(bad).is_err(), "{bad}");
         }
-        for bad in [
-            "*",
-            "null",
-            "https://a/b",
-            "ftp://a",
-            "https://",
-            "https://a:b",
-            "https://a:99999",
-        ] {
+        for bad in ["*", "null", "https://a/b", "ftp://a", "https://", "https://a:b", "https://a:99999"] {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }

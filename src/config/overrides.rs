@@ -70,12 +70,7 @@ pub fn tighten(agent_type: &AgentType, asked: &Limits) -> Result<Limits, Overrid
             && looser(value, allowed)
             && !agent_type.may_loosen.contains(&key)
         {
-            return Err(OverrideError::Loosened {
-                agent_type: agent_type.name.clone(),
-                key,
-                allowed,
-                asked: value,
-            });
+            return Err(OverrideError::Loosened { agent_type: agent_type.name.clone(), key, allowed, asked: value });
         }
         set(&mut merged, key, value);
     }
@@ -87,13 +82,7 @@ pub fn tighten(agent_type: &AgentType, asked: &Limits) -> Result<Limits, Overrid
 /// # Errors
 /// [`OverrideError::Invalid`] for zero (except no network requests at all) and for cores that are no finite positive number.
 pub fn check(key: LimitKey, asked: LimitValue) -> Result<(), OverrideError> {
-    let invalid = |message| {
-        Err(OverrideError::Invalid {
-            key,
-            asked,
-            message,
-        })
-    };
+    let invalid = |message| Err(OverrideError::Invalid { key, asked, message });
     match asked {
         LimitValue::Cores(cores) if !cores.is_finite() || cores <= 0.0 || cores > MAX_CPU_CORES => {
             invalid("must be a number above 0 and at most 4096")
@@ -177,19 +166,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn validation() -> AgentType {
-        AgentTypes::builtin()
-            .ok()
-            .and_then(|types| types.get("VALIDATION").cloned())
-            .expect("built in")
+        AgentTypes::builtin().ok().and_then(|types| types.get("VALIDATION").cloned()).expect("built in")
     }
 
     #[test]
     fn tightening_is_allowed_and_the_rest_stays() {
-        let asked = Limits {
-            memory_bytes: Some(1 << 20),
-            network_requests: Some(0),
-            ..Limits::default()
-        };
+        let asked = Limits { memory_bytes: Some(1 << 20), network_requests: Some(0), ..Limits::default() };
         let merged = tighten(&validation(), &asked).expect("tighter");
         assert_eq!(merged.memory_bytes, Some(1 << 20));
         assert_eq!(merged.network_requests, Some(0));
@@ -204,29 +186,13 @@ mod tests {
 
     #[test]
     fn loosening_names_the_limit_and_both_values() {
-        let asked = Limits {
-            cpu_cores: Some(64.0),
-            ..Limits::default()
-        };
+        let asked = Limits { cpu_cores: Some(64.0), ..Limits::default() };
         let error = tighten(&validation(), &asked).expect_err("looser");
-        assert!(
-            matches!(
-                &error,
-                OverrideError::Loosened {
-                    key: LimitKey::CpuCores,
-                    ..
-                }
-            ),
-            "{error}"
-        );
-        let asked = Limits {
-            memory_bytes: Some(1 << 40),
-            ..Limits::default()
-        };
-        let text = tighten(&validation(), &asked)
-            .expect_err("looser")
-            .to_string();
-        let expected = "memory_bytes may not be loosened: agent type VALIDATION allows 536870912, asked for 1099511627776";
+        assert!(matches!(&error, OverrideError::Loosened { key: LimitKey::CpuCores, .. }), "{error}");
+        let asked = Limits { memory_bytes: Some(1 << 40), ..Limits::default() };
+        let text = tighten(&validation(), &asked).expect_err("looser").to_string();
+        let expected =
+            "memory_bytes may not be loosened: agent type VALIDATION allows 536870912, asked for 1099511627776";
         assert_eq!(text, expected);
     }
 
@@ -234,64 +200,28 @@ mod tests {
     fn loosening_where_the_type_allows_it() {
         let mut kind = validation();
         kind.may_loosen = vec![LimitKey::WallTimeMs];
-        let asked = Limits {
-            wall_time_ms: Some(u64::MAX),
-            ..Limits::default()
-        };
-        assert_eq!(
-            tighten(&kind, &asked).ok().and_then(|l| l.wall_time_ms),
-            Some(u64::MAX)
-        );
+        let asked = Limits { wall_time_ms: Some(u64::MAX), ..Limits::default() };
+        assert_eq!(tighten(&kind, &asked).ok().and_then(|l| l.wall_time_ms), Some(u64::MAX));
     }
 
     #[test]
     fn an_unlimited_type_takes_any_limit() {
-        let kind = AgentType {
-            limits: Limits::default(),
-            ..validation()
-        };
-        let asked = Limits {
-            pids: Some(5),
-            ..Limits::default()
-        };
+        let kind = AgentType { limits: Limits::default(), ..validation() };
+        let asked = Limits { pids: Some(5), ..Limits::default() };
         assert_eq!(tighten(&kind, &asked), Ok(asked));
     }
 
     #[test]
     fn zero_and_odd_floats_are_no_limits() {
         for asked in [
-            Limits {
-                memory_bytes: Some(0),
-                ..Limits::default()
-            },
-            Limits {
-                pids: Some(0),
-                ..Limits::default()
-            },
-            Limits {
-                cpu_cores: Some(0.0),
-                ..Limits::default()
-            },
-            Limits {
-                cpu_cores: Some(-1.0),
-                ..Limits::default()
-            },
-            Limits {
-                cpu_cores: Some(f64::NAN),
-                ..Limits::default()
-            },
-            Limits {
-                cpu_cores: Some(f64::INFINITY),
-                ..Limits::default()
-            },
+            Limits { memory_bytes: Some(0), ..Limits::default() },
+            Limits { pids: Some(0), ..Limits::default() },
+            Limits { cpu_cores: Some(0.0), ..Limits::default() },
+            Limits { cpu_cores: Some(-1.0), ..Limits::default() },
+            Limits { cpu_cores: Some(f64::NAN), ..Limits::default() },
+            Limits { cpu_cores: Some(f64::INFINITY), ..Limits::default() },
         ] {
-            assert!(
-                matches!(
-                    tighten(&validation(), &asked),
-                    Err(OverrideError::Invalid { .. })
-                ),
-                "{asked:?}"
-            );
+            assert!(matches!(tighten(&validation(), &asked), Err(OverrideError::Invalid { .. })), "{asked:?}");
         }
     }
 
