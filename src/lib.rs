@@ -22,6 +22,7 @@ pub mod agent_type;
 pub mod cgroup;
 pub mod config;
 pub mod limits;
+pub mod sample;
 pub mod supervisor;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound
 pub mod sys;
