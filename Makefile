@@ -28,7 +28,7 @@ lint:                ## formatting and clippy, warnings are errors
 	cargo clippy --workspace --all-targets -- -D warnings
 
 bench: dist          ## the figures of SPECIFICATION.md, each with its comparison, in one table
-	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo bench --bench figures
+	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo bench --bench figures -- $(ARGS)
 
 image: dist          ## execd:VERSION (scratch) and execd:VERSION-shell (busybox); needs no registry
 	cp -f $$(command -v busybox) dist/busybox

@@ -5,7 +5,7 @@ use crate::support::verdict::Verdict;
 use crate::support::{World, daemon, machine, world};
 use std::time::Duration;
 
-const BINARY: &str = "/tests/faults";
+const BINARY: &str = "/tests/inner";
 /// Every row; what applies in a world is each row's own knowledge.
 const ROWS: &[&str] = &[BINARY, "--test-threads=1", "--skip", "outer::", "--skip", "smoke::"];
 const LIMIT: Duration = Duration::from_secs(1200);

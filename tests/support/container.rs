@@ -169,7 +169,7 @@ fn copy(from: &Path, to: &Path) {
 pub fn test_binary(folder: &Path) -> PathBuf {
     let tests = folder.join("tests");
     std::fs::create_dir_all(&tests).expect("tests folder");
-    let target = tests.join("faults");
+    let target = tests.join("inner");
     let own = std::env::current_exe().expect("own path");
     let stripped = Command::new("strip").arg("-o").arg(&target).arg(&own).status();
     if !stripped.is_ok_and(|status| status.success()) {

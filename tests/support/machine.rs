@@ -96,7 +96,7 @@ fn archive(folder: &Path, serve: &str, command: &str) -> Vec<u8> {
     }
     archive.program("execd", &read(&world::execd()));
     archive.program("workload", &read(&world::workload()));
-    archive.program("tests/faults", &read(&test_binary(folder).join("faults")));
+    archive.program("tests/inner", &read(&test_binary(folder).join("inner")));
     // The kernel cannot pass "--" on to init, so a script does; it mounts nothing, that is execd's part.
     let init = format!("#!/bin/busybox sh\nexport EXECD_WORLD=vm PATH=/bin\nexec /execd {serve} -- {command}\n");
     archive.program("init", init.as_bytes());
