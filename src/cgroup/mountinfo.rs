@@ -38,7 +38,7 @@ impl Mount {
 }
 
 /// Undoes the octal escapes (`\040`) of mount tables; a lone backslash stays.
-fn unescape(bytes: &[u8]) -> PathBuf {
+pub fn unescape(bytes: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let [first, tail @ ..] = rest {

@@ -1,7 +1,6 @@
-//! What is below the container: the kernel, its load, its interfaces and filesystems.
+//! What is below the container: the kernel, its load, and its interfaces.
 
 use super::kept::Kept;
-use super::snapshot::Disk;
 use crate::cgroup::parse;
 use std::path::{Path, PathBuf};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -64,19 +63,6 @@ fn interface(figures: &[u8]) -> Option<(u64, u64)> {
     let received = parse::number(words.next()?)?;
     let sent = parse::number(words.nth(7)?)?;
     Some((received, sent))
-}
-
-/// Space of the filesystem that holds `path`.
-pub(super) fn disk(path: &Path) -> Option<Disk> {
-    let stat = nix::sys::statvfs::statvfs(path).ok()?;
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
-    Some(Disk {
-        total_bytes: bytes(stat.blocks()),
-        used_bytes: bytes(stat.blocks().saturating_sub(stat.blocks_free())),
-        avail_bytes: bytes(stat.blocks_available()),
-        inodes_total: stat.files(),
-        inodes_used: stat.files().saturating_sub(stat.files_free()),
-    })
 }
 
 /// Counts the open descriptors of this process.
@@ -151,7 +137,6 @@ mod tests {
 
     #[test]
     fn of_this_machine() {
-        assert!(disk(Path::new("/")).is_some_and(|d| d.used_bytes <= d.total_bytes));
         let facts = host();
         assert!(facts.mem_total_bytes.is_some() && facts.kernel_version.is_some());
     }

@@ -6,6 +6,7 @@
 mod bandwidth;
 mod counter;
 mod cpu;
+mod disk;
 mod host;
 mod kept;
 mod memory;

@@ -1,6 +1,7 @@
 //! The sampler: one synchronous look at everything.
 
 use super::cpu::Cpu;
+use super::disk;
 use super::host::{self, Descriptors};
 use super::kept::{BUFFER, Kept};
 use super::memory::Memory;
@@ -64,9 +65,9 @@ impl Sampler {
         sampler
     }
 
-    /// Also reports the filesystem that holds `path`.
+    /// Also reports the filesystem that holds `path` (absolute), unless a server that may not answer is behind it.
     pub fn with_workspace(mut self, path: PathBuf) -> Sampler {
-        self.workspace = Some(path);
+        self.workspace = Some(path).filter(|path| disk::is_local(&self.root, path));
         self
     }
 
@@ -119,8 +120,8 @@ impl Sampler {
             pids: pids.or(sums.tasks),
             pids_limit,
             psi,
-            disk_root: host::disk(&self.root),
-            disk_workspace: self.workspace.as_deref().and_then(host::disk),
+            disk_root: disk::space(&self.root),
+            disk_workspace: self.workspace.as_deref().and_then(disk::space),
             net_rx_bytes,
             net_tx_bytes,
             open_fds: self.descriptors.count(),

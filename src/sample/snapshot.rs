@@ -56,7 +56,7 @@ pub struct Snapshot {
     pub psi: Pressure,
     /// The filesystem of `/`.
     pub disk_root: Option<Disk>,
-    /// The filesystem of the workspace.
+    /// The filesystem of the workspace; `null` for network and FUSE ones, which may not answer.
     pub disk_workspace: Option<Disk>,
     /// Bytes received on all interfaces but loopback.
     pub net_rx_bytes: Option<u64>,
