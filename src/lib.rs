@@ -20,6 +20,7 @@
 
 pub mod agent_type;
 pub mod cgroup;
+pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod sample;

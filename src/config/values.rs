@@ -143,7 +143,10 @@ pub(super) fn count(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<
 }
 
 /// Reads a duration, at most a day: longer ones are mistakes in every setting that there is.
-pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+///
+/// # Errors
+/// A message when it is no duration or longer than a day.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     const DAY_MS: u64 = 86_400_000;
     match units::parse_duration_ms(text).map_err(|e| e.to_string())? {
         ms if ms > DAY_MS => Err(format!("{text:?} is longer than a day")),
@@ -165,7 +168,10 @@ pub fn user(text: &str) -> Result<User, String> {
 }
 
 /// Reads a level by word, or by OpenSandbox's number: 0–2 fatal, 3 error, 4 warn, 5–6 info, 7 debug.
-pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+///
+/// # Errors
+/// A message when it is neither.
+pub fn log_level(text: &str) -> Result<LogLevel, String> {
     match text.to_ascii_lowercase().as_str() {
         "0" | "1" | "2" | "fatal" => Ok(LogLevel::Fatal),
         "3" | "error" => Ok(LogLevel::Error),

@@ -10,3 +10,4 @@ pub mod mount;
 pub mod process;
 pub mod seccomp;
 pub mod time;
+pub mod tty;

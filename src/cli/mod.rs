@@ -1,0 +1,33 @@
+//! The command line: subcommands, tables, exit codes.
+//!
+//! `parse` is pure and turns arguments and environment into a checked [`Command`]. `serve` and `run` are handed to the
+//! composition root; every other subcommand runs to its end in `tasks`, mostly as a client of a running daemon. This room
+//! never touches limits, processes or cgroups itself.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done; `health`: healthy or degraded |
+//! | 1 | the daemon said no; `health`: unhealthy |
+//! | 2 | no daemon was reached |
+//! | 64 | wrong usage (125 for `run`) |
+//! | 78 | broken configuration (125 for `run`) |
+
+mod args;
+pub mod client;
+pub mod command;
+mod fields;
+pub mod http;
+mod pages;
+pub mod parse;
+#[cfg(test)]
+mod parse_tests;
+mod run_args;
+mod serve_args;
+pub mod sse;
+pub mod table;
+pub mod terminal;
+pub mod verdict;
+
+pub use command::{Command, JsonTarget, RunRequest, ServeRequest, Task};
+pub use parse::{Stop, Surroundings, parse};
+pub use verdict::{exit_code, verdict_line};
