@@ -59,7 +59,7 @@ fn page_cache_alone_kills_nobody() {
     let daemon = Daemon::of_this_world();
     let folder = disk_folder();
     let path = format!("{folder}/execd-test-cache-{}", std::process::id());
-    let end = daemon.run(&start(&["page-cache", &path, &(256 * MIB).to_string()]).set("cwd", "/"));
+    let end = daemon.run(&start(&["page-cache", &path, &(256 * MIB).to_string()]));
     let _ = std::fs::remove_file(&path);
     end.must_end("completed", "exit");
     assert_eq!(daemon.report(end.id())["written"], 256 * MIB);
