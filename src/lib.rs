@@ -27,5 +27,5 @@ pub mod sample;
 pub mod supervisor;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound
 pub mod sys;
-pub mod units;
 pub mod telemetry;
+pub mod units;

@@ -40,6 +40,21 @@ fn an_execution_reaches_its_supervisor_by_no_system_call() {
 }
 
 #[test]
+fn an_execution_of_another_uid_reaches_neither_daemon_nor_supervisor() {
+    if !world::is_root() || World::current() == World::DockerLocked {
+        return;
+    }
+    let daemon = Daemon::of_this_world();
+    for target in [daemon.pid.to_string(), "parent".to_owned()] {
+        let end = daemon.run(&Start::workload(&["attack", "all", &target]).set("uid", 1234).set("gid", 1234));
+        end.must_end("completed", "exit");
+        assert_eq!(reached(&daemon.report(end.id()), HARMLESS), Vec::<String>::new());
+        let end = daemon.run(&Start::workload(&["attack-files", &target]).set("uid", 1234).set("gid", 1234));
+        assert_eq!(reached(&daemon.report(end.id()), &[]), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn an_execution_reads_and_writes_nothing_of_the_daemon_through_proc() {
     let daemon = Daemon::of_this_world();
     let before = std::fs::read(world::execd()).unwrap();

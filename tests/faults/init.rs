@@ -81,6 +81,35 @@ fn orphans_of_the_main_command_are_reaped() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+#[test]
+fn a_second_term_kills_at_once() {
+    let _turn = daemon::turn();
+    let script = "trap '' TERM; echo '{}'; while :; do sleep 1; done";
+    let Some(mut command) = pid_one(&[], &["sh", "-c", script]) else { return };
+    let mut child = command.spawn().unwrap();
+    wait_for_line(&mut child);
+    let init = nix::unistd::Pid::from_raw(init_of(&child));
+    nix::sys::signal::kill(init, Signal::SIGTERM).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "one TERM is only forwarded");
+    nix::sys::signal::kill(init, Signal::SIGTERM).unwrap();
+    let status = wait_for(Duration::from_secs(2), || child.try_wait().unwrap()).expect("ends");
+    assert_eq!(status.code(), Some(137));
+}
+
+#[test]
+fn the_end_is_written_where_kubernetes_reads_it() {
+    let _turn = daemon::turn();
+    let folder = world::Scratch::new("termination");
+    let file = folder.path().join("log");
+    std::fs::write(&file, "").unwrap();
+    let flags = ["--termination-log", file.to_str().unwrap()];
+    let Some(mut command) = pid_one(&flags, &[&workload(), "exit", "5"]) else { return };
+    assert_eq!(command.status().unwrap().code(), Some(5));
+    let line: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(line["exit_code"], 5, "{line}");
+}
+
 /// The first line of the main command's output.
 fn wait_for_line(child: &mut Child) {
     use std::io::BufRead;

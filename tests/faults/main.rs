@@ -22,6 +22,7 @@ mod outer;
 mod plumbing;
 mod processes;
 mod smoke;
+mod soak;
 mod storage;
 mod streams;
 mod strength;

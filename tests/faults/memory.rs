@@ -123,3 +123,16 @@ fn more_than_the_container_has_kills_the_execution_and_not_the_daemon() {
     assert!(["memory_limit", "signal"].contains(&end.reason()), "{:#}", end.object);
     daemon.run(&Start::workload(&["exit", "0"])).must_end("completed", "exit");
 }
+
+#[test]
+fn a_lower_limit_dies_alone_below_a_group_that_is_killed_as_a_whole() {
+    if World::current() != World::Machine {
+        return;
+    }
+    let enter = "mkdir -p /sys/fs/cgroup/box; echo 1 > /sys/fs/cgroup/box/memory.oom.group; \
+        echo 268435456 > /sys/fs/cgroup/box/memory.max; echo 0 > /sys/fs/cgroup/box/cgroup.procs";
+    let daemon = Daemon::own_with(&[], &[], |command| crate::support::daemon::under_shell(command, enter));
+    let bystander = daemon.start(&start(&["sleep-ms", "30000"]));
+    daemon.run(&start(&["alloc", &(128 * MIB).to_string()])).must_breach("memory_bytes", "memory_limit");
+    assert_eq!(daemon.get(&bystander)["status"], "running");
+}

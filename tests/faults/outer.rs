@@ -2,7 +2,7 @@
 
 use crate::support::container::{Container, Docker};
 use crate::support::verdict::Verdict;
-use crate::support::{World, daemon, machine, world};
+use crate::support::{World, daemon, machine, wait_for, world};
 use std::time::Duration;
 
 const BINARY: &str = "/tests/inner";
@@ -107,4 +107,45 @@ fn a_container_gets_the_exit_code_of_its_main_command() {
         let (code, printed) = docker.run(&container, Duration::from_secs(30));
         assert_eq!(code, Some(expected), "{words:?}: {printed}");
     }
+}
+
+#[test]
+fn both_images_build_without_a_registry_and_become_healthy() {
+    if World::current().is_inner() {
+        return;
+    }
+    let _turn = daemon::turn();
+    let Some(docker) = Docker::start() else { return };
+    let context = build_context();
+    let folder = context.path().display().to_string();
+    for target in ["execd", "shell"] {
+        let tag = format!("built:{target}");
+        let build = ["build", "--quiet", "--network", "none", "--target", target, "--tag", &tag, &folder];
+        let built = docker.docker(&build).env("DOCKER_BUILDKIT", "0").output().unwrap();
+        assert!(built.status.success(), "{target}: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    let types =
+        docker.docker(&["run", "--rm", "--network", "none", "built:execd", "/execd", "agent-types"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&types.stdout).contains("VALIDATION"), "{types:?}");
+    let run =
+        docker.docker(&["run", "--detach", "--network", "none", "--name", "healthy", "built:shell", "sleep", "60"]);
+    assert!({ run }.output().unwrap().status.success());
+    let format = "{{.State.Health.Status}}";
+    let healthy = wait_for(Duration::from_secs(40), || {
+        let said = docker.docker(&["inspect", "--format", format, "healthy"]).output().ok()?;
+        (said.stdout == b"healthy\n").then_some(())
+    });
+    let _ = docker.docker(&["rm", "--force", "healthy"]).output();
+    assert!(healthy.is_some(), "the health check of the image never passed");
+}
+
+/// What `make image` sends to Docker.
+fn build_context() -> world::Scratch {
+    let context = world::Scratch::new("context");
+    let at = |name: &str| context.path().join(name);
+    std::fs::create_dir(at("dist")).unwrap();
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/Dockerfile"), at("Dockerfile")).unwrap();
+    std::fs::copy(world::execd(), at("dist/execd")).unwrap();
+    std::fs::copy(world::which("busybox").unwrap(), at("dist/busybox")).unwrap();
+    context
 }
