@@ -22,6 +22,7 @@ pub mod agent_type;
 pub mod cgroup;
 pub mod cli;
 pub mod config;
+pub mod exec;
 pub mod limits;
 pub mod sample;
 pub mod supervisor;

@@ -33,6 +33,36 @@ pub struct Limits {
     pub cpu_cores: Option<f64>,
 }
 
+impl Limits {
+    /// The value of one limit in the unit of its key; rates are fractions.
+    pub fn value(&self, key: LimitKey) -> Option<f64> {
+        match key {
+            LimitKey::CpuCores => self.cpu_cores,
+            whole => self.whole(whole).map(|value| value as f64),
+        }
+    }
+
+    /// The value of a limit that counts in whole units; `None` for rates too.
+    pub const fn whole(&self, key: LimitKey) -> Option<u64> {
+        match key {
+            LimitKey::MemoryBytes => self.memory_bytes,
+            LimitKey::CpuTimeMs => self.cpu_time_ms,
+            LimitKey::WallTimeMs => self.wall_time_ms,
+            LimitKey::NetworkRequests => self.network_requests,
+            LimitKey::StorageBytes => self.storage_bytes,
+            LimitKey::Pids => self.pids,
+            LimitKey::OpenFiles => self.open_files,
+            LimitKey::FileSizeBytes => self.file_size_bytes,
+            LimitKey::CpuCores => None,
+        }
+    }
+
+    /// Whether this limit is set at all.
+    pub fn is_set(&self, key: LimitKey) -> bool {
+        self.value(key).is_some()
+    }
+}
+
 /// Names one limit; the JSON key is the same on every surface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -14,6 +14,7 @@ mod filter;
 mod gate;
 mod kill;
 mod memory;
+pub mod probe;
 pub mod protocol;
 mod run;
 mod storage;

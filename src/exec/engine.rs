@@ -1,0 +1,367 @@
+//! The engine: starts executions, finds them, ends them. Every surface goes through here; nothing here knows HTTP.
+
+use super::driver::{Driver, Job};
+use super::events::Events;
+use super::execution::Execution;
+use super::id;
+use super::journal::{Journal, Restored};
+use super::output::Output;
+use super::pool::Pool;
+use super::request::{Resolved, StartError, StartRequest, Stdin, resolve};
+use super::status::{Conclusion, Reason, Status, Stop};
+use super::table::{Filter, Table};
+use super::view::{ExecutionView, UsageView, limits_view};
+use super::workdir;
+use crate::cgroup::domain::Domain;
+use crate::config::AgentTypes;
+use crate::limits::plan;
+use crate::limits::world::{Containment, Subject, World};
+use crate::limits::{Enforcement, LimitKey};
+use crate::supervisor::protocol::Spec;
+use crate::sys::time::unix_ms;
+use crate::telemetry::Telemetry;
+use crate::telemetry::clock::rfc3339;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What the engine is built from.
+pub struct Parts {
+    /// agent types, built-in and configured
+    pub types: AgentTypes,
+    /// type of requests that name none
+    pub default_type: String,
+    /// most executions that have not ended
+    pub max_executions: usize,
+    /// where private work directories are made
+    pub work_root: PathBuf,
+    /// user and group of executions unless type or request say otherwise
+    pub user: Option<(u32, Option<u32>)>,
+    /// what can be enforced
+    pub world: World,
+    /// where groups are made
+    pub domain: Domain,
+    /// supervisors
+    pub pool: Pool,
+    /// records
+    pub journal: Journal,
+    /// counters and log
+    pub telemetry: Arc<Telemetry>,
+    /// environment that executions start from, without secrets
+    pub base_env: Vec<(String, String)>,
+}
+
+/// What drivers share.
+pub(super) struct Shared {
+    pub(super) pool: Pool,
+    pub(super) journal: Journal,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) domain: Domain,
+    table: Table,
+}
+
+impl Shared {
+    /// An execution ended: old ones may now have to go.
+    pub(super) fn ended(&self, _execution: &Execution) {
+        for id in self.table.evict() {
+            self.journal.remove(&id);
+        }
+    }
+}
+
+/// The engine. Cloning gives another handle.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    types: AgentTypes,
+    default_type: String,
+    max_executions: usize,
+    work_root: PathBuf,
+    user: Option<(u32, Option<u32>)>,
+    world: World,
+    base_env: Vec<(String, String)>,
+    events: Arc<Events>,
+    shared: Arc<Shared>,
+    draining: AtomicBool,
+    daemon_uid: u32,
+}
+
+impl Engine {
+    /// Builds the engine and takes over the records of an earlier daemon.
+    pub fn new(parts: Parts) -> Engine {
+        let shared = Shared {
+            pool: parts.pool,
+            journal: parts.journal,
+            telemetry: parts.telemetry,
+            domain: parts.domain,
+            table: Table::default(),
+        };
+        let inner = Inner {
+            types: parts.types,
+            default_type: parts.default_type,
+            max_executions: parts.max_executions,
+            work_root: parts.work_root,
+            user: parts.user,
+            world: parts.world,
+            base_env: parts.base_env,
+            events: Arc::default(),
+            shared: Arc::new(shared),
+            draining: AtomicBool::new(false),
+            daemon_uid: nix::unistd::geteuid().as_raw(),
+        };
+        Engine { inner: Arc::new(inner) }
+    }
+
+    /// Brings back the records of an earlier daemon. What was running then is `lost` now.
+    pub fn restore(&self) -> usize {
+        let records = self.inner.shared.journal.restore();
+        let count = records.len();
+        for record in records {
+            self.restore_one(record);
+        }
+        for id in self.inner.shared.table.evict() {
+            self.inner.shared.journal.remove(&id);
+        }
+        count
+    }
+
+    fn restore_one(&self, record: Restored) {
+        let Restored { mut view, output } = record;
+        if !view.status.is_final() {
+            let lost = Conclusion { status: Status::Failed, reason: Reason::Lost, exit_code: None, signal: None };
+            view.conclude(&lost);
+            view.finished_at = Some(rfc3339(unix_ms()));
+            self.inner.shared.journal.put(&view);
+        }
+        let output = Arc::new(output.map_or_else(
+            || {
+                let none = Output::new(None);
+                none.close();
+                none
+            },
+            Output::restored,
+        ));
+        let (execution, _asks) = Execution::new(view, output, self.inner.events.clone(), 0);
+        self.inner.shared.table.insert(Arc::new(execution));
+    }
+
+    /// Starts an execution. It exists from here on; its status tells how far it is.
+    pub fn start(&self, request: StartRequest) -> Result<Arc<Execution>, StartError> {
+        let inner = &self.inner;
+        if inner.draining.load(Ordering::Relaxed) {
+            return Err(StartError::Draining);
+        }
+        let request = self.with_default_user(request);
+        let resolved = resolve(&request, &inner.types, &inner.default_type, &inner.world, inner.daemon_uid)?;
+        if inner.shared.table.active() >= inner.max_executions {
+            return Err(StartError::Full { max: inner.max_executions });
+        }
+        let now = unix_ms();
+        let id = id::new(now);
+        let (cwd, work_dir) = self.work_dir(&id, &request, &resolved)?;
+        let spec = self.spec(&id, &request, &resolved, &cwd, work_dir.is_some());
+        let view = self.view(&id, now, &request, &resolved, &spec);
+        let file = inner.shared.journal.create_output(&id, resolved.agent_type.output_bytes);
+        let output = Arc::new(Output::new(file));
+        inner.shared.telemetry.executions.started(&resolved.agent_type.name);
+        inner.shared.journal.put(&view);
+        let (execution, asks) = Execution::new(view, output, inner.events.clone(), now);
+        let execution = Arc::new(execution);
+        inner.shared.table.insert(execution.clone());
+        let job = Job {
+            spec,
+            stdin: request.stdin,
+            retries: request.retries,
+            work_dir,
+            keep_work_dir: request.keep_work_dir,
+        };
+        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), asks, job).drive());
+        Ok(execution)
+    }
+
+    fn with_default_user(&self, mut request: StartRequest) -> StartRequest {
+        let named = request.agent_type.as_deref().unwrap_or(&self.inner.default_type);
+        let typed = self.inner.types.get(named).is_some_and(|agent_type| agent_type.uid.is_some());
+        if let Some((uid, gid)) = self.inner.user.filter(|_| request.uid.is_none() && !typed) {
+            request.uid = Some(uid);
+            request.gid = request.gid.or(gid);
+        }
+        request
+    }
+
+    fn work_dir(
+        &self,
+        id: &str,
+        request: &StartRequest,
+        resolved: &Resolved,
+    ) -> Result<(PathBuf, Option<PathBuf>), StartError> {
+        if let Some(cwd) = &request.cwd {
+            return Ok((cwd.clone(), None));
+        }
+        let dir = workdir::create(&self.inner.work_root, id, resolved.uid, resolved.gid).map_err(|error| {
+            StartError::Internal(format!("{error}; give \"cwd\", or set --work-root to a writable folder"))
+        })?;
+        Ok((dir.clone(), Some(dir)))
+    }
+
+    fn spec(&self, id: &str, request: &StartRequest, resolved: &Resolved, cwd: &std::path::Path, fresh: bool) -> Spec {
+        let agent_type = &resolved.agent_type;
+        Spec {
+            argv: request.argv.clone(),
+            env: super::env::build(
+                &self.inner.base_env,
+                &request.env,
+                id,
+                agent_type,
+                request.task_id.as_deref(),
+                fresh.then_some(cwd),
+            ),
+            cwd: cwd.to_owned(),
+            storage_root: cwd.to_owned(),
+            storage_fresh: fresh,
+            uid: resolved.uid,
+            gid: resolved.gid,
+            limits: resolved.limits.clone(),
+            grace_ms: agent_type.grace_ms,
+            survivors: agent_type.survivors,
+            on_pids: agent_type.on_pids,
+            confined: agent_type.no_new_privs,
+            keep_capabilities: super::env::capability_mask(&agent_type.keep_capabilities),
+            hold: request.hold,
+            protected: vec![std::process::id() as i32, self.inner.shared.pool.zygote_pid()],
+        }
+    }
+
+    fn view(&self, id: &str, now: u64, request: &StartRequest, resolved: &Resolved, spec: &Spec) -> ExecutionView {
+        ExecutionView {
+            id: id.to_owned(),
+            status: Status::Queued,
+            reason: None,
+            exit_code: None,
+            signal: None,
+            message: None,
+            agent_type: resolved.agent_type.name.clone(),
+            task_id: request.task_id.clone(),
+            command: request.argv.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect(),
+            cwd: spec.cwd.to_string_lossy().into_owned(),
+            labels: request.labels.clone(),
+            created_at: rfc3339(now),
+            started_at: None,
+            finished_at: None,
+            pid: None,
+            limits: limits_view(&resolved.limits, &resolved.enforcement),
+            containment: self.containment(),
+            usage: UsageView::default(),
+            breach: None,
+            pipes_held_open: false,
+            attempt: 1,
+            attempts: Vec::new(),
+            last_output_at: None,
+        }
+    }
+
+    /// One execution by its identifier.
+    pub fn get(&self, id: &str) -> Option<Arc<Execution>> {
+        self.inner.shared.table.get(id)
+    }
+
+    /// Executions that match, oldest first, at most `filter.limit`; with the cursor for the next page.
+    pub fn list(&self, filter: &Filter) -> (Vec<Arc<Execution>>, Option<String>) {
+        self.inner.shared.table.list(filter)
+    }
+
+    /// Executions that have not ended.
+    pub fn active(&self) -> usize {
+        self.inner.shared.table.active()
+    }
+
+    /// How many executions are in each status.
+    pub fn counts(&self) -> [(Status, usize); 8] {
+        self.inner.shared.table.counts()
+    }
+
+    /// The enforcement table of an ordinary typed execution.
+    pub fn enforcement(&self) -> Vec<(LimitKey, Enforcement)> {
+        let subject = Subject {
+            other_uid: self.inner.user.is_some_and(|(uid, _)| uid != self.inner.daemon_uid),
+            ..Subject::TYPICAL
+        };
+        plan::table(&self.inner.world, subject)
+    }
+
+    /// What this sandbox offers.
+    pub fn world(&self) -> &World {
+        &self.inner.world
+    }
+
+    /// What could not be had, in words.
+    pub fn notes(&self) -> &[String] {
+        &self.inner.shared.domain.notes
+    }
+
+    /// How processes are found and killed.
+    pub fn containment(&self) -> Containment {
+        self.inner.world.containment()
+    }
+
+    /// Agent types.
+    pub fn agent_types(&self) -> &AgentTypes {
+        &self.inner.types
+    }
+
+    /// Most executions that may be active.
+    pub fn max_executions(&self) -> usize {
+        self.inner.max_executions
+    }
+
+    /// Changes as they happen.
+    pub fn events(&self) -> &Arc<Events> {
+        &self.inner.events
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Journal {
+        &self.inner.shared.journal
+    }
+
+    /// Starts nothing new from here on.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends everything: TERM at once, KILL to what is left after `patience`. Returns when all have ended or the second deadline,
+    /// which is as long again but at most two seconds, has passed.
+    pub async fn shutdown(&self, patience: Duration) {
+        self.drain();
+        let active = self.inner.shared.table.unfinished();
+        for execution in &active {
+            // Ended meanwhile is fine.
+            let _ = execution.stop(Stop::Shutdown);
+        }
+        if tokio::time::timeout(patience, all_ended(&active)).await.is_err() {
+            for execution in &active {
+                let _ = execution.kill(Stop::Shutdown);
+            }
+            let last = patience.clamp(Duration::from_millis(500), Duration::from_secs(2));
+            let _ = tokio::time::timeout(last, all_ended(&active)).await;
+        }
+        self.inner.shared.pool.retire();
+        self.inner.shared.journal.flush();
+        self.inner.shared.domain.remove();
+    }
+}
+
+async fn all_ended(executions: &[Arc<Execution>]) {
+    for execution in executions {
+        execution.wait().await;
+    }
+}
+
+/// A request for one command with nothing else said.
+pub fn plain_request(argv: Vec<Vec<u8>>) -> StartRequest {
+    StartRequest { argv, stdin: Stdin::Empty, ..StartRequest::default() }
+}

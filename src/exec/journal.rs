@@ -1,0 +1,182 @@
+//! Records in the state directory: one JSON file per execution, 0600 in a 0700 folder.
+//!
+//! Writes are handed to a short-lived thread of the runtime's pool, the newest version of a record winning, so that a slow or full
+//! disk never holds up the daemon. Records survive the daemon's death, not power loss: nothing is synced.
+
+use super::output_file::OutputFile;
+use super::view::ExecutionView;
+use crate::telemetry::{Dropped, Telemetry};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Longest record that is read back.
+const MAX_RECORD: u64 = 4 << 20;
+
+/// The journal, or nothing where there is no state directory.
+#[derive(Clone)]
+pub struct Journal {
+    shared: Option<Arc<Shared>>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    telemetry: Arc<Telemetry>,
+    queue: Mutex<Queue>,
+    failing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// `None` removes the record and its output.
+    waiting: BTreeMap<String, Option<Vec<u8>>>,
+    writing: bool,
+}
+
+/// A record of an earlier daemon.
+pub struct Restored {
+    /// as it was last written
+    pub view: ExecutionView,
+    /// its output, if a file of it is there
+    pub output: Option<OutputFile>,
+}
+
+impl Journal {
+    /// Without a state directory: nothing is kept.
+    pub fn in_memory() -> Journal {
+        Journal { shared: None }
+    }
+
+    /// Uses `state_dir`, making its folders.
+    pub fn open(state_dir: &Path, telemetry: Arc<Telemetry>) -> io::Result<Journal> {
+        let dir = state_dir.join("executions");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let shared = Shared { dir, telemetry, queue: Mutex::default(), failing: AtomicBool::new(false) };
+        Ok(Journal { shared: Some(Arc::new(shared)) })
+    }
+
+    /// Where records are kept.
+    pub fn dir(&self) -> Option<&Path> {
+        self.shared.as_ref().map(|shared| shared.dir.as_path())
+    }
+
+    /// The last write failed.
+    pub fn is_failing(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.failing.load(Ordering::Relaxed))
+    }
+
+    /// A new output file; `None` where there is no place for one.
+    pub fn create_output(&self, id: &str, cap: u64) -> Option<OutputFile> {
+        let shared = self.shared.as_ref()?;
+        match OutputFile::create(&shared.dir.join(format!("{id}.out")), cap) {
+            Ok(file) => Some(file),
+            Err(_) => {
+                shared.note_failure();
+                None
+            }
+        }
+    }
+
+    /// Writes a record, soon.
+    pub fn put(&self, view: &ExecutionView) {
+        let Ok(bytes) = serde_json::to_vec(view) else { return };
+        self.enqueue(&view.id, Some(bytes));
+    }
+
+    /// Removes a record and its output, soon.
+    pub fn remove(&self, id: &str) {
+        self.enqueue(id, None);
+    }
+
+    fn enqueue(&self, id: &str, record: Option<Vec<u8>>) {
+        let Some(shared) = &self.shared else { return };
+        let mut queue = shared.lock();
+        queue.waiting.insert(id.to_owned(), record);
+        if !std::mem::replace(&mut queue.writing, true) {
+            let shared = shared.clone();
+            tokio::task::spawn_blocking(move || shared.drain());
+        }
+    }
+
+    /// Writes what is still waiting, here and now: for the daemon's own end.
+    pub fn flush(&self) {
+        if let Some(shared) = &self.shared {
+            shared.drain();
+        }
+    }
+
+    /// Reads every record back, oldest first.
+    pub fn restore(&self) -> Vec<Restored> {
+        let Some(shared) = &self.shared else { return Vec::new() };
+        let entries = fs::read_dir(&shared.dir).into_iter().flatten().flatten();
+        let mut records: Vec<Restored> = entries.filter_map(|entry| restore_one(&entry.path())).collect();
+        records.sort_by(|a, b| a.view.id.cmp(&b.view.id));
+        records
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drain(&self) {
+        loop {
+            let next = {
+                let mut queue = self.lock();
+                let next = queue.waiting.pop_first();
+                queue.writing = next.is_some();
+                next
+            };
+            match next {
+                Some((id, Some(record))) => self.write(&id, &record),
+                Some((id, None)) => self.erase(&id),
+                None => return,
+            }
+        }
+    }
+
+    /// Written beside and renamed: a reader, or the next daemon, never sees half a record.
+    fn write(&self, id: &str, record: &[u8]) {
+        let path = self.dir.join(format!("{id}.json"));
+        let beside = self.dir.join(format!("{id}.tmp"));
+        let attempt = || -> io::Result<()> {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            file.write_all(record)?;
+            fs::rename(&beside, &path)
+        };
+        match attempt() {
+            Ok(()) => self.failing.store(false, Ordering::Relaxed),
+            Err(_) => {
+                let _ = fs::remove_file(&beside);
+                self.note_failure();
+            }
+        }
+    }
+
+    fn note_failure(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+        self.telemetry.dropped(Dropped::Records).inc();
+    }
+
+    fn erase(&self, id: &str) {
+        for end in ["json", "out", "tmp"] {
+            let _ = fs::remove_file(self.dir.join(format!("{id}.{end}")));
+        }
+    }
+}
+
+fn restore_one(path: &Path) -> Option<Restored> {
+    if path.extension()? != "json" || fs::metadata(path).ok()?.len() > MAX_RECORD {
+        return None;
+    }
+    let view: ExecutionView = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    // The name in the file must be that of the file, or a request for one id could show another.
+    (path.file_stem()?.to_str()? == view.id).then_some(())?;
+    let output = OutputFile::open(&path.with_extension("out")).ok();
+    Some(Restored { view, output })
+}

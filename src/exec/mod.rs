@@ -1,0 +1,28 @@
+//! Executions as the daemon sees them: requests, status machine, output, records. Supervisors do the work; HTTP is unknown here.
+
+mod driver;
+mod engine;
+pub mod env;
+pub mod events;
+mod execution;
+mod id;
+mod journal;
+pub mod output;
+mod output_file;
+mod pipes;
+mod pool;
+mod request;
+mod status;
+mod table;
+pub mod view;
+pub mod workdir;
+
+pub use engine::{Engine, Parts, plain_request};
+pub use execution::{Execution, MAX_INLINE_STDIN, Refused, inline_stdin_fits};
+pub use id::is_valid as is_valid_id;
+pub use journal::Journal;
+pub use pool::Pool;
+pub use request::{StartError, StartRequest, Stdin};
+pub use status::{Reason, Status, Stop, parse_signal, signal_name};
+pub use table::{Filter, MAX_PAGE};
+pub use view::ExecutionView;

@@ -1,0 +1,125 @@
+//! What this sandbox offers: each fact is tried, not guessed from a version.
+
+use super::context::{Context, CpuCounter};
+use crate::cgroup::domain::Domain;
+use crate::cgroup::{Controller, Layout};
+use crate::limits::world::World;
+use crate::sys::{caps, mount, process, seccomp};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, geteuid};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Inode of the machine's first pid namespace (linux/proc_ns.h, `PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Prepares cgroups and probes the rest. Must run before the process has threads; forks once where mounts can be tried.
+pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
+    let domain = Domain::prepare(layout, &tag(std::process::id()));
+    domain.sweep_stale(tag_is_alive);
+    let held = caps::get().unwrap_or_default().effective;
+    let has = |capability: u32| held & (1 << capability) != 0;
+    let shielded = shielded(layout);
+    let has_groups = domain.memory().is_some() || domain.cpu_time().is_some() || domain.pids().is_some();
+    let counter = cpu_counter(layout);
+    let world = World {
+        memory: domain.memory(),
+        pids: domain.pids(),
+        cpu_time: domain.cpu_time(),
+        cpu_rate: domain.cpu_rate(),
+        kill: domain.kill(),
+        private_mounts: has_groups && has(CAP_SYS_ADMIN) && mounts_can_be_shielded(&shielded),
+        can_change_uid: has(CAP_SETUID) && has(CAP_SETGID),
+        seccomp: Path::new("/proc/sys/kernel/seccomp").exists() || seccomp::notification_available(),
+        seccomp_notify: seccomp::notification_available(),
+        container_cpu_counter: counter.is_some(),
+        root: geteuid().is_root(),
+    };
+    Context {
+        domain,
+        world,
+        shielded,
+        cpu_counter: counter,
+        daemon: std::process::id() as i32,
+        cores: cores(),
+        open_files_soft,
+    }
+}
+
+/// Names this daemon's folders: pid and start time, so that a reused pid is somebody else.
+fn tag(pid: u32) -> String {
+    format!("{pid}-{}", start_time(pid).unwrap_or(0))
+}
+
+fn tag_is_alive(tag: &str) -> bool {
+    let Some((pid, start)) = tag.split_once('-') else { return true };
+    match (pid.parse(), start.parse()) {
+        (Ok(pid), Ok(start)) => start_time(pid) == Some(start),
+        // Not a name of ours.
+        _ => true,
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`, clock ticks since boot.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Highest mount points of every cgroup hierarchy, and what else uid 0 could write without any capability.
+fn shielded(layout: &Layout) -> Vec<PathBuf> {
+    let places = layout.v2.iter().chain(Controller::ALL.iter().filter_map(|controller| layout.v1(*controller)));
+    let mut paths: Vec<PathBuf> = places.map(|place| top_of(&place.mount_point)).collect();
+    paths.sort();
+    paths.dedup();
+    let others = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
+    paths.extend(others.map(PathBuf::from).into_iter().filter(|path| path.exists()));
+    paths
+}
+
+/// On v1 and hybrid systems all hierarchies lie below one tmpfs, named ones included.
+fn top_of(mount_point: &Path) -> PathBuf {
+    let all = Path::new("/sys/fs/cgroup");
+    if mount_point.starts_with(all) { all.to_owned() } else { mount_point.to_owned() }
+}
+
+fn mounts_can_be_shielded(paths: &[PathBuf]) -> bool {
+    let attempt = || -> io::Result<()> {
+        mount::enter_private_namespace()?;
+        for path in paths {
+            mount::bind_onto_itself(path)?;
+            mount::read_only_recursive(path)?;
+        }
+        Ok(())
+    };
+    match process::fork_single_threaded() {
+        Ok(ForkResult::Child) => process::exit_now(i32::from(attempt().is_err())),
+        Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
+        Err(_) => false,
+    }
+}
+
+/// The container's counter is of use only where it counts the processes that we see and no others.
+fn cpu_counter(layout: &Layout) -> Option<CpuCounter> {
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    if namespace.as_os_str() == INITIAL_PID_NAMESPACE {
+        return None;
+    }
+    let v2 = layout.v2.as_ref().filter(|place| !place.machine_root).map(|place| place.dir.join("cpu.stat"));
+    let v1 = || layout.v1(Controller::Cpuacct).filter(|place| !place.machine_root).map(|p| p.dir.join("cpuacct.usage"));
+    // On hybrid systems the v2 tree may be the machine's while the container has v1 groups of its own.
+    let counter = v1().map(CpuCounter::Usage).or_else(|| v2.map(CpuCounter::Stat))?;
+    counter.read_us().map(|_| counter)
+}
+
+fn cores() -> u32 {
+    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return 1 };
+    let count = (0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count();
+    u32::try_from(count).unwrap_or(1).max(1)
+}
