@@ -22,6 +22,7 @@ pub(super) fn root() -> Command {
     Command::new("execd")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Runs AI-agent executions under limits that hold, as PID 1 or companion")
+        .override_usage("execd [serve] [SETTINGS] [-- CMD...]\n       execd <COMMAND> [OPTIONS]")
         .after_help(ROOT_HELP)
         .subcommand_required(true)
         .max_term_width(100)

@@ -15,6 +15,8 @@ pub struct Parser {
     name: String,
     data: String,
     has_data: bool,
+    /// The id as read; it counts only once its event came whole, else that event would be skipped after a reconnect.
+    id: Option<String>,
     last_id: Option<String>,
     retry_ms: Option<u64>,
 }
@@ -36,7 +38,7 @@ impl Parser {
                 self.data.push_str(value);
                 self.has_data = true;
             }
-            "id" if !value.contains('\0') => self.last_id = Some(value.to_owned()),
+            "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
             "retry" => self.retry_ms = value.parse().ok().or(self.retry_ms),
             // A comment (empty field) keeps the connection alive; unknown fields must be ignored.
             _ => {}
@@ -59,9 +61,11 @@ impl Parser {
         self.name.clear();
         self.data.clear();
         self.has_data = false;
+        self.id.clone_from(&self.last_id);
     }
 
     fn complete(&mut self) -> Option<Event> {
+        self.last_id.clone_from(&self.id);
         let name = std::mem::take(&mut self.name);
         let data = std::mem::take(&mut self.data);
         let name = if name.is_empty() { "message".to_owned() } else { name };
@@ -94,10 +98,10 @@ mod tests {
 
     #[test]
     fn a_cut_connection_drops_only_the_half_event() {
-        let (_, mut parser) = events("id: 3\ndata: half");
+        let (_, mut parser) = events("id: 2\ndata: whole\n\nid: 3\ndata: half");
         parser.cut();
         assert_eq!(parser.line(""), None);
-        assert_eq!(parser.last_id(), Some("3"));
+        assert_eq!(parser.last_id(), Some("2"));
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub fn verdict_line(view: &Value) -> String {
 fn reason(view: &Value) -> String {
     match view.get("reason").and_then(Value::as_str) {
         Some("exit") => format!("exit {}", fields::text(view, "exit_code")),
-        Some("signal") => format!("signal {}", fields::text(view, "signal")),
+        Some("signal") => format!("signal {}", fields::signal_name(view)),
         Some(_) => fields::text(view, "reason"),
         None => "-".to_owned(),
     }

@@ -106,7 +106,10 @@ pub struct FileLog {
 }
 
 /// Reads an address to listen on: `:PORT`, `IP:PORT`, `[IPv6]:PORT`, `localhost:PORT`.
-pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+///
+/// # Errors
+/// A message when it is none of these; other names are refused, because looking them up may block.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let bad = || format!("{text:?} is not an address; write for example [::]:44772, 127.0.0.1:44772 or :44772");
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -121,7 +124,7 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// All addresses, v6 and v4.
-pub(super) const fn any_address(port: u16) -> SocketAddr {
+pub const fn any_address(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)
 }
 
