@@ -126,7 +126,7 @@ impl Driver {
         }
         Ok(Attempt {
             slot: supervised.slot,
-            socket: AsyncFd::register(supervised.socket)?,
+            socket: crate::sys::poll::watch(supervised.socket)?,
             pumps,
             main: None,
             failed: None,
