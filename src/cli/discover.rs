@@ -4,8 +4,8 @@
 //! us even as root; its name and command line always are open. `/proc` is injected, so that all of it is testable.
 
 use super::command::Target;
-use super::{args, serve_args};
-use crate::config::values;
+use super::serve_args;
+use crate::config::{layers, values};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -82,13 +82,8 @@ fn started_with(proc: &Path, pid: u32) -> Option<SocketAddr> {
     let words: Vec<OsString> = line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
     let given = words.get(1..)?;
     let given = given.strip_prefix(&[OsString::from("serve")]).unwrap_or(given);
-    let matches = args::root()
-        .try_get_matches_from(
-            [OsString::from("execd"), "serve".into()].into_iter().chain(serve_args::sort(given).known),
-        )
-        .ok()?;
-    let (_, matches) = matches.subcommand()?;
-    let text = |name| matches.get_one::<String>(name);
+    let flags = layers::flags(serve_args::sort(given).ok()?.settings);
+    let text = |name| flags.get(name).map(|given| given.text.as_str());
     match (text("listen"), text("port")) {
         (Some(address), _) => values::address(address).ok(),
         (None, Some(port)) => Some(values::any_address(port.parse().ok()?)),

@@ -74,7 +74,7 @@ pub fn parse(argv: &[OsString], around: Surroundings<'_>) -> Result<Command, Sto
     match rest.first().and_then(|word| word.to_str()) {
         Some("serve") => serve(&rest[1..], around),
         Some("-V" | "--version" | "-h" | "--help") => Err(stop(args::root().try_get_matches_from(argv), USAGE)),
-        Some(word) if is_subcommand(word) => {
+        Some(word) if SUBCOMMANDS.contains(&word) => {
             let mut line: Vec<OsString> = vec!["execd".into(), word.into()];
             line.extend(json_first.then(|| "--json".into()));
             line.extend_from_slice(&rest[1..]);
@@ -84,9 +84,22 @@ pub fn parse(argv: &[OsString], around: Surroundings<'_>) -> Result<Command, Sto
     }
 }
 
-fn is_subcommand(word: &str) -> bool {
-    word == "help" || args::root().get_subcommands().any(|command| command.get_name() == word)
-}
+/// The subcommands beside `serve`, so that a start of the daemon does not build clap's whole tree to look for one.
+const SUBCOMMANDS: [&str; 13] = [
+    "run",
+    "health",
+    "doctor",
+    "ps",
+    "logs",
+    "kill",
+    "top",
+    "agent-types",
+    "config",
+    "install",
+    "completions",
+    "man",
+    "help",
+];
 
 /// What clap says instead of matches. A success here would be a flag that is help and is not.
 fn stop(parsed: Result<ArgMatches, clap::Error>, usage: u8) -> Stop {
@@ -100,11 +113,11 @@ fn stop(parsed: Result<ArgMatches, clap::Error>, usage: u8) -> Stop {
 }
 
 fn serve(given: &[OsString], around: Surroundings<'_>) -> Result<Command, Stop> {
-    let sorted = serve_args::sort(given);
-    let line = [OsString::from("execd"), OsString::from("serve")].into_iter().chain(sorted.known);
-    let matches = args::root().try_get_matches_from(line).map_err(|error| stop(Err(error), USAGE))?;
-    let matches = matches.subcommand().map(|(_, matches)| matches.clone()).unwrap_or_default();
-    let loaded = around.load(&flags(&matches))?;
+    let sorted = serve_args::sort(given).map_err(Stop::usage)?;
+    if let Some(help) = sorted.help {
+        return Err(stop(args::root().try_get_matches_from(["execd", "serve", help]), USAGE));
+    }
+    let loaded = around.load(&layers::flags(sorted.settings))?;
     Ok(Command::Serve(Box::new(ServeRequest {
         settings: loaded.settings,
         agent_types: loaded.agent_types,
@@ -116,7 +129,7 @@ fn serve(given: &[OsString], around: Surroundings<'_>) -> Result<Command, Stop> 
     })))
 }
 
-/// The settings among the matches of `serve` or `config show`.
+/// The settings among the matches of a subcommand.
 fn flags(matches: &ArgMatches) -> Layer {
     let of = |option: &'static Opt| {
         let values = matches.try_get_many::<String>(option.name).ok().flatten().unwrap_or_default();
@@ -259,4 +272,17 @@ fn path(matches: &ArgMatches, name: &str) -> Result<PathBuf, Stop> {
 fn duration(text: &str, flag: &str) -> Result<Duration, Stop> {
     let duration = values::duration(text).map_err(|message| Stop::usage(format!("{flag}: {message}")))?;
     if duration.is_zero() { Err(Stop::usage(format!("{flag}: must be above 0"))) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_list_of_subcommands_is_the_tree() {
+        let tree = args::root();
+        let names: BTreeSet<_> = tree.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+        assert_eq!(names, SUBCOMMANDS.into_iter().chain(["serve"]).collect());
+    }
 }
