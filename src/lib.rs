@@ -19,10 +19,12 @@
 #![deny(unsafe_code)]
 
 pub mod agent_type;
+pub mod app;
 pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod exec;
+pub mod init;
 pub mod limits;
 pub mod sample;
 pub mod supervisor;

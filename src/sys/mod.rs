@@ -7,6 +7,7 @@ pub mod caps;
 pub mod clock;
 pub mod fdpass;
 pub mod mount;
+pub mod network;
 pub mod poll;
 pub mod process;
 pub mod seccomp;

@@ -92,6 +92,11 @@ pub fn reset_signals() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
+/// Unblocks every signal and leaves dispositions alone.
+pub fn restore_signals() {
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
 /// Replaces the process image. Returns only on failure.
 pub fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     nix::unistd::execve(path, argv, env).err().map_or_else(|| io::Error::other("execve returned"), io::Error::from)

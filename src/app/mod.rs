@@ -1,0 +1,30 @@
+//! The composition root: builds every part, in the one order that works, and hands them to each other.
+
+mod ground;
+pub mod run;
+pub mod serve;
+
+pub use ground::Ground;
+
+/// The runtime: one thread. More are slower for this load, and a forked child of a threaded daemon would be a hazard.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// What `execd doctor --offline` shows: the enforcement table of this place, found the way a daemon would find it.
+pub fn offline_health() -> serde_json::Value {
+    use crate::limits::plan::table;
+    use crate::limits::world::Subject;
+    let layout = crate::cgroup::Layout::detect(std::path::Path::new("/")).unwrap_or_default();
+    let context = crate::supervisor::probe::probe(&layout, 1024);
+    let rows = table(&context.world, Subject::TYPICAL);
+    let enforcement: serde_json::Map<String, serde_json::Value> =
+        rows.into_iter().map(|(key, row)| (key.key().to_owned(), serde_json::json!(row))).collect();
+    context.domain.remove();
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "enforcement": enforcement,
+        "containment": context.world.containment(),
+        "notes": context.domain.notes,
+    })
+}
