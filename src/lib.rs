@@ -20,6 +20,7 @@
 
 pub mod agent_type;
 pub mod app;
+pub mod api;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@
 //! cgroups counts here, but this room knows none of them.
 
 pub mod clock;
+mod container;
 pub mod counters;
 pub mod executions;
 pub mod exposition;
@@ -19,6 +20,7 @@ pub use line::{Field, LINE_MAX};
 pub use log::{LogError, Logger};
 pub use rotate::FileLog;
 
+use crate::sample::Snapshot;
 use counters::{Counter, Gauge, PerLabel};
 use executions::ExecutionCounters;
 use exposition::{Exposition, Family, Form, Kind};
@@ -128,8 +130,8 @@ impl Telemetry {
         self.started_unix_ms
     }
 
-    /// The whole exposition; `more` adds families of other rooms (the container's gauges).
-    pub fn render(&self, form: Form, more: impl FnOnce(&mut Exposition)) -> String {
+    /// The whole exposition, with the container's figures if there are any.
+    pub fn render(&self, form: Form, snapshot: Option<&Snapshot>) -> String {
         let mut out = Exposition::new(form);
         out.family(&BUILD);
         out.info(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))]);
@@ -137,7 +139,9 @@ impl Telemetry {
         self.executions.render(&mut out);
         self.http.render(&mut out);
         self.render_rest(&mut out);
-        more(&mut out);
+        if let Some(snapshot) = snapshot {
+            container::render(&mut out, snapshot);
+        }
         out.finish()
     }
 
@@ -166,7 +170,7 @@ mod tests {
         let telemetry = Telemetry::new(Logger::to_fd(Level::Info, None), ["DEFAULT"], []);
         telemetry.stream(Stream::Metrics).inc();
         for form in [Form::Text, Form::OpenMetrics] {
-            let text = telemetry.render(form, |_| {});
+            let text = telemetry.render(form, None);
             for family in [
                 "execd_build_info{version=",
                 "process_cpu_seconds_total ",

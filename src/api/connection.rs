@@ -1,0 +1,307 @@
+//! One connection: HTTP/1.1 or h2c by its first bytes, and a watchdog that ends it when it is idle or too slow.
+//!
+//! The watchdog is one timer per connection that is looked at again when it fires, not one per request: a request costs no timer
+//! work, and a daemon without connections has no timers.
+
+use super::drain::{self, Phase};
+use bytes::Bytes;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// A request's head must be complete this long after its first byte; a new connection must send one.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without a request is closed after this long.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What is known of a connection; shared by its I/O, its requests and the table that may evict it.
+#[derive(Debug)]
+pub struct State {
+    opened: Instant,
+    /// Requests whose answer is not yet complete.
+    running: AtomicU32,
+    /// Milliseconds after `opened` of the last byte read, plus one.
+    last_read: AtomicU64,
+    /// The same of the first byte since the last request began; 0 when none came.
+    head_since: AtomicU64,
+    h2: AtomicBool,
+    evict: Notify,
+}
+
+/// What the watchdog decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Close,
+    LookAgainIn(Duration),
+}
+
+/// Marks a request as running until dropped.
+#[derive(Debug)]
+pub struct Running(Arc<State>);
+
+impl State {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            running: AtomicU32::new(0),
+            last_read: AtomicU64::new(1),
+            head_since: AtomicU64::new(1),
+            h2: AtomicBool::new(false),
+            evict: Notify::new(),
+        })
+    }
+
+    /// A request begins.
+    pub fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Relaxed);
+        self.head_since.store(0, Relaxed);
+        Running(self.clone())
+    }
+
+    /// Whether nothing runs on it, and since when in milliseconds after `opened`.
+    pub fn idle_for(&self) -> Option<Duration> {
+        if self.running.load(Relaxed) > 0 {
+            return None;
+        }
+        let last = self.opened + Duration::from_millis(self.last_read.load(Relaxed) - 1);
+        Some(last.elapsed())
+    }
+
+    /// Asks the connection to close, because another one needs its place.
+    pub fn evict(&self) {
+        self.evict.notify_one();
+    }
+
+    fn read_some(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+        self.last_read.store(now, Relaxed);
+        if self.running.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
+            self.head_since.store(now, Relaxed);
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let head_since = match self.head_since.load(Relaxed) {
+            // An h2 connection also sends frames that begin no request.
+            since if since > 0 && !self.h2.load(Relaxed) => Some(since - 1),
+            _ => None,
+        };
+        let running = self.running.load(Relaxed) > 0;
+        decide(self.opened.elapsed(), running, head_since, self.last_read.load(Relaxed) - 1)
+    }
+}
+
+/// The decision, in time since the connection was opened.
+fn decide(now: Duration, running: bool, head_since_ms: Option<u64>, last_read_ms: u64) -> Verdict {
+    let due = match head_since_ms {
+        _ if running => return Verdict::LookAgainIn(IDLE_TIMEOUT),
+        Some(since) => Duration::from_millis(since) + HEAD_TIMEOUT,
+        None => Duration::from_millis(last_read_ms) + IDLE_TIMEOUT,
+    };
+    match due.checked_sub(now) {
+        // A head may begin right after this look: look again in time for it.
+        Some(left) if !left.is_zero() => Verdict::LookAgainIn(left.min(HEAD_TIMEOUT)),
+        _ => Verdict::Close,
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Relaxed);
+        self.0
+            .last_read
+            .fetch_max(u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1, Relaxed);
+    }
+}
+
+/// The socket with its first bytes put back, telling [`State`] what arrives.
+pub(super) struct Io {
+    stream: TcpStream,
+    state: Arc<State>,
+    put_back: Bytes,
+}
+
+impl Io {
+    /// Takes over an accepted socket.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        // An answer is one write; waiting for more would only delay it.
+        let _ = stream.set_nodelay(true);
+        Self { stream, state: State::new(), put_back: Bytes::new() }
+    }
+
+    /// What is known of the connection.
+    pub(super) fn state(&self) -> Arc<State> {
+        self.state.clone()
+    }
+
+    /// Writes what the socket takes at once; the rest is lost.
+    pub(super) fn try_write(&self, bytes: &[u8]) {
+        let _ = self.stream.try_write(bytes);
+    }
+
+    /// Whether the client begins with the HTTP/2 preface. Reads at most its length and puts it back.
+    ///
+    /// # Errors
+    /// What the socket says; `UnexpectedEof` when nothing came at all.
+    pub(super) async fn speaks_h2(&mut self) -> io::Result<bool> {
+        let mut first = [0; PREFACE.len()];
+        let mut have = 0;
+        while have < first.len() && first[..have] == PREFACE[..have] {
+            match self.stream.read(&mut first[have..]).await? {
+                0 if have == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                0 => break,
+                n => have += n,
+            }
+            self.state.read_some();
+        }
+        self.put_back = Bytes::copy_from_slice(&first[..have]);
+        let h2 = &first == PREFACE;
+        self.state.h2.store(h2, Relaxed);
+        Ok(h2)
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.put_back.is_empty() {
+            let n = self.put_back.len().min(buf.remaining());
+            buf.put_slice(&self.put_back.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.state.read_some();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Drives `protocol` until it ends, is idle too long, is evicted, or the daemon closes. `finish` tells it to take no further request.
+pub(super) async fn drive<P: Future>(
+    protocol: P,
+    finish: impl Fn(Pin<&mut P>),
+    state: &State,
+    mut drain: drain::Connection,
+) {
+    let mut protocol = std::pin::pin!(protocol);
+    let mut timer = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    loop {
+        tokio::select! {
+            biased;
+            _ = protocol.as_mut() => return,
+            () = state.evict.notified() => return,
+            phase = drain.changed() => match phase {
+                Phase::Serving => {}
+                Phase::Draining => finish(protocol.as_mut()),
+                Phase::Closed => return,
+            },
+            () = timer.as_mut() => match state.verdict() {
+                Verdict::Close => return,
+                Verdict::LookAgainIn(wait) => timer.as_mut().reset(tokio::time::Instant::now() + wait),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    #[test]
+    fn slow_heads_and_idle_connections_end_and_running_requests_do_not() {
+        for (now, running, head_since, last_read, expected) in [
+            // a new connection that says nothing
+            (S(9), false, Some(0), 0, Verdict::LookAgainIn(S(1))),
+            (S(10), false, Some(0), 0, Verdict::Close),
+            // a head that trickles: later bytes do not extend it
+            (S(110), false, Some(100_000), 109_000, Verdict::Close),
+            // kept alive between requests
+            (S(100), false, None, 90_000, Verdict::LookAgainIn(S(10))),
+            (S(164), false, None, 90_000, Verdict::LookAgainIn(S(1))),
+            (S(165), false, None, 90_000, Verdict::Close),
+            // an event stream
+            (S(5_000), true, None, 1, Verdict::LookAgainIn(IDLE_TIMEOUT)),
+        ] {
+            assert_eq!(decide(now, running, head_since, last_read), expected, "{now:?} {running} {head_since:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_makes_the_connection_busy_until_it_is_dropped() {
+        let state = State::new();
+        assert!(state.idle_for().is_some());
+        let running = state.begin();
+        assert!(state.idle_for().is_none());
+        drop(running);
+        assert!(state.idle_for().is_some());
+        assert_eq!(state.head_since.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn the_preface_is_recognised_in_pieces_and_put_back() {
+        use tokio::io::AsyncWriteExt;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for (pieces, h2) in [
+            (vec![&PREFACE[..3], &PREFACE[3..], b"more"], true),
+            (vec![b"GET / HTTP/1.1\r\n".as_slice(), b"\r\n"], false),
+            (vec![b"P".as_slice(), b"OST / HTTP/1.1\r\n\r\n"], false),
+            (vec![b"P".as_slice()], false),
+        ] {
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let mut io = Io::new(listener.accept().await.unwrap().0);
+                let sent: Vec<u8> = pieces.concat();
+                let writer = tokio::spawn(async move {
+                    for piece in pieces {
+                        client.write_all(piece).await.unwrap();
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                });
+                assert_eq!(io.speaks_h2().await.unwrap(), h2);
+                writer.await.unwrap();
+                let mut got = Vec::new();
+                io.read_to_end(&mut got).await.unwrap();
+                assert_eq!(got, sent);
+            });
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! HTTP: listeners, guard, routes, errors and streams. A thin dialect over the rooms below: what an execution is and how limits hold
+//! is none of its business, and nothing below may know of it.
+
+mod connection;
+pub mod drain;
+mod guard;
+mod health;
+mod json;
+pub mod listen;
+mod metrics;
+mod negotiate;
+mod panic;
+mod problem;
+mod query;
+pub mod readiness;
+mod routes;
+mod server;
+mod service;
+mod sse;
+mod watch;
+
+pub use guard::Rules;
+pub use problem::{Code, Problem};
+pub use routes::endpoints;
+pub use server::Server;
+pub use service::{Service, Surface};
+
+use crate::sample::{Sampler, Snapshot};
+use crate::telemetry::Telemetry;
+use readiness::Readiness;
+use std::sync::{Arc, Mutex, PoisonError};
+use watch::Watch;
+
+/// What every handler shares.
+pub struct Api {
+    rules: Rules,
+    init_mode: &'static str,
+    telemetry: Arc<Telemetry>,
+    readiness: Readiness,
+    sampler: Mutex<Sampler>,
+    watch: Watch,
+}
+
+/// As handlers hold it.
+pub type Shared = Arc<Api>;
+
+/// The parts that the composition root gives.
+pub struct Parts {
+    /// Token, hosts and origins.
+    pub rules: Rules,
+    /// `pid1`, `subreaper` or `none`.
+    pub init_mode: &'static str,
+    /// Counters and log.
+    pub telemetry: Arc<Telemetry>,
+    /// What stands in the way of being ready.
+    pub readiness: Readiness,
+    /// What looks at the container.
+    pub sampler: Sampler,
+}
+
+impl Api {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Shared {
+        let Parts { rules, init_mode, telemetry, readiness, sampler } = parts;
+        let watch = Watch::default();
+        Arc::new(Self { rules, init_mode, telemetry, readiness, sampler: Mutex::new(sampler), watch })
+    }
+
+    /// The daemon is going down: not ready any more, and every stream ends; clients connect again elsewhere or later.
+    pub fn drain(&self) {
+        self.readiness.set("serving", false);
+        self.watch.end();
+    }
+
+    /// Looks at the container now.
+    fn look(&self) -> Snapshot {
+        // A look that panicked leaves a sampler that can still look.
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner).look()
+    }
+}

@@ -1,0 +1,161 @@
+//! The route table. What is not here does not exist; what OpenSandbox has and we have not yet answers 501.
+//!
+//! ```text
+//! GET    /livez /readyz /ping /health       from memory; open but for /ping and the full form of /health
+//! GET    /metrics /metrics/prometheus       JSON, Prometheus text or OpenMetrics
+//! GET    /metrics/watch                     the JSON again and again, as server-sent events
+//! GET    /openapi.json                      this table as an OpenAPI 3.1 document
+//! ```
+
+use super::guard::{Access, Takes};
+use super::{Shared, health, metrics, watch};
+use crate::telemetry::http::Endpoint;
+use axum::Router;
+use axum::http::Method;
+use axum::routing::{MethodRouter, get};
+
+/// One path.
+pub(super) struct Route {
+    /// Template, e.g. `/v1/executions/{id}`.
+    pub path: &'static str,
+    /// What it answers to, in the order of the `Allow` header.
+    pub methods: &'static [&'static str],
+    /// Who may ask.
+    pub access: Access,
+    /// What its body may be.
+    pub takes: Takes,
+    /// Its handlers.
+    build: fn() -> MethodRouter<Shared>,
+}
+
+const READ: &[&str] = &["GET", "HEAD"];
+
+#[rustfmt::skip]
+const TABLE: &[Route] = &[
+    Route { path: "/livez", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::livez) },
+    Route { path: "/readyz", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::readyz) },
+    Route { path: "/health", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::health) },
+    Route { path: "/ping", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(health::ping) },
+    Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::metrics) },
+    Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::prometheus) },
+    Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(watch::watch) },
+];
+
+/// First segments of OpenSandbox's surfaces that are not built.
+const NOT_BUILT: &[&str] =
+    &["/command", "/session", "/files", "/directories", "/code", "/pty", "/proxy", "/v1/isolated", "/v1/filesystem"];
+
+/// What a path and a method lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// no such path
+    Nothing,
+    /// OpenSandbox's, not built
+    NotBuilt,
+    /// the path, but not this method
+    Path {
+        /// the methods that it answers
+        methods: &'static [&'static str],
+        /// who may ask
+        access: Access,
+    },
+    /// both
+    Endpoint {
+        /// its place in [`endpoints`]
+        number: usize,
+        /// the methods of its path
+        methods: &'static [&'static str],
+        /// who may ask
+        access: Access,
+        /// what its body may be
+        takes: Takes,
+    },
+}
+
+/// Finds routes by path.
+pub(super) struct Routes {
+    paths: matchit::Router<(usize, &'static Route)>,
+}
+
+impl Routes {
+    /// The table, ready to be asked.
+    pub(super) fn new() -> Self {
+        let mut paths = matchit::Router::new();
+        let mut first = 0;
+        for route in TABLE {
+            // A conflict would be a fault of the table, which a test looks for.
+            let _ = paths.insert(route.path, (first, route));
+            first += route.methods.len();
+        }
+        Self { paths }
+    }
+
+    /// What a request leads to.
+    pub(super) fn find(&self, method: &Method, path: &str) -> Found {
+        let Ok(found) = self.paths.at(path) else {
+            return if not_built(path) { Found::NotBuilt } else { Found::Nothing };
+        };
+        let (first, route) = *found.value;
+        let (methods, access, takes) = (route.methods, route.access, route.takes);
+        match methods.iter().position(|m| *m == method.as_str()) {
+            Some(place) => Found::Endpoint { number: first + place, methods, access, takes },
+            None => Found::Path { methods, access },
+        }
+    }
+}
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Every path and method, numbered by place; these are the labels of the HTTP metrics.
+pub fn endpoints() -> impl Iterator<Item = Endpoint> {
+    TABLE.iter().flat_map(|r| r.methods.iter().map(|method| Endpoint { route: r.path, method }))
+}
+
+/// The handlers behind the table.
+pub(super) fn router(api: Shared) -> Router {
+    TABLE.iter().fold(Router::new(), |router, route| router.route(route.path, (route.build)())).with_state(api)
+}
+
+fn not_built(path: &str) -> bool {
+    NOT_BUILT.iter().any(|p| path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_is_found_under_its_own_number() {
+        let routes = Routes::new();
+        for (n, endpoint) in endpoints().enumerate() {
+            let method = endpoint.method.parse().unwrap();
+            let path = endpoint.route.replace("{id}", "x");
+            match routes.find(&method, &path) {
+                Found::Endpoint { number, .. } => assert_eq!(number, n, "{endpoint:?}"),
+                other => panic!("{endpoint:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_apart() {
+        let routes = Routes::new();
+        for (path, expected) in [
+            ("/nothing", Found::Nothing),
+            ("/commander", Found::Nothing),
+            ("/command", Found::NotBuilt),
+            ("/files/info", Found::NotBuilt),
+            ("/v1/isolated/x", Found::NotBuilt),
+            ("", Found::Nothing),
+            ("*", Found::Nothing),
+        ] {
+            assert_eq!(routes.find(&Method::GET, path), expected, "{path}");
+        }
+        let wrong = routes.find(&Method::DELETE, "/health");
+        assert_eq!(wrong, Found::Path { methods: READ, access: Access::Open });
+    }
+}

@@ -1,0 +1,208 @@
+//! From a request to an answer: guard, route, count, log. The only place that knows all of these; it decides nothing about
+//! executions or metrics.
+
+use super::Shared;
+use super::connection::State;
+use super::guard::{self, Access};
+use super::panic::CatchPanic;
+use super::problem::{Code, Problem};
+use super::routes::{self, Found, Routes};
+use crate::telemetry::{Level, Telemetry};
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderValue, VARY,
+};
+use axum::http::{Method, Request, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tower_service::Service as _;
+
+/// How much of a body that is refused is read and thrown away, so that the client gets to see why.
+const DISCARD_MAX: usize = 16 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// everything
+    Api,
+    /// only `/metrics…`, open to everybody who can connect
+    Metrics,
+}
+
+/// Answers requests.
+pub struct Service {
+    api: Shared,
+    router: Router,
+    routes: Routes,
+}
+
+impl Service {
+    /// The whole API over this state.
+    pub fn new(api: Shared) -> Self {
+        Self { router: routes::router(api.clone()), routes: Routes::new(), api }
+    }
+
+    /// Answers one request of a connection.
+    pub async fn answer(&self, request: Request<Body>, connection: &Arc<State>, surface: Surface) -> Response {
+        let started = Instant::now();
+        let running = connection.begin();
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let found = self.routes.find(&method, uri.path());
+        let cors = self.api.rules.cors_origin(request.headers()).map(HeaderValue::from_str);
+        let (mut response, panicked) = match self.admit(&request, &found, surface) {
+            Ok(None) => self.call(request).await,
+            Ok(Some(response)) => (response, false),
+            Err(problem) => (refuse(problem, request).await, false),
+        };
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            response = problem.render(uri.path());
+        }
+        if let Some(Ok(origin)) = cors {
+            allow_origin(&mut response, origin);
+        }
+        let took = started.elapsed();
+        self.api.telemetry.http.answered(found.endpoint(), response.status().as_u16(), took);
+        access_log(&self.api.telemetry, &method, &uri, response.status(), took, panicked);
+        if http_body::Body::size_hint(response.body()).exact().is_none() {
+            // A stream: the connection is at work until its end.
+            response = response.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _ = &running;
+                    frame
+                }))
+            });
+        }
+        response
+    }
+
+    /// Every check before a handler runs. `Some` is an answer that needs no handler.
+    fn admit(&self, request: &Request<Body>, found: &Found, surface: Surface) -> Result<Option<Response>, Problem> {
+        let (rules, headers, uri) = (&self.api.rules, request.headers(), request.uri());
+        rules.host(request.version(), uri, headers)?;
+        rules.origin(uri, headers)?;
+        let access = found.access();
+        if surface == Surface::Metrics {
+            if access != Access::Metrics {
+                return Err(not_found());
+            }
+        } else if !(is_preflight(request) && rules.cors_origin(headers).is_some()) {
+            rules.token(access, rules.bearer(headers))?;
+        }
+        match found {
+            Found::Nothing => Err(not_found()),
+            Found::NotBuilt => Err(Problem::new(Code::NotSupported, "this daemon does not serve this path")),
+            Found::Path { methods, .. } | Found::Endpoint { methods, .. } if request.method() == Method::OPTIONS => {
+                Ok(Some(options(methods)))
+            }
+            Found::Path { methods, .. } => Err(Problem::method(methods)),
+            Found::Endpoint { takes, .. } => guard::body(*takes, headers).map(|()| None),
+        }
+    }
+
+    async fn call(&self, request: Request<Body>) -> (Response, bool) {
+        let mut router = self.router.clone();
+        match CatchPanic::new(async move { router.call(request).await }).await {
+            Ok(Ok(response)) => (response, false),
+            Ok(Err(never)) => match never {},
+            Err(_) => {
+                self.api.telemetry.panics.inc();
+                let problem = Problem::new(Code::RuntimeError, "the daemon has a bug here; its log says where");
+                (problem.into_response(), true)
+            }
+        }
+    }
+}
+
+/// A refusal; a body that is under way is read first, or the client would see a reset connection instead.
+async fn refuse(problem: Problem, request: Request<Body>) -> Response {
+    let mut body = request.into_body();
+    let mut left = DISCARD_MAX;
+    let whole = http_body::Body::is_end_stream(&body);
+    let discard = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    if !whole {
+        let _ = tokio::time::timeout(DISCARD_TIME, discard).await;
+    }
+    problem.into_response()
+}
+
+fn not_found() -> Problem {
+    Problem::new(Code::NotFound, "no such path; GET /openapi.json lists them all")
+}
+
+fn is_preflight(request: &Request<Body>) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn options(methods: &[&str]) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    if let Ok(list) = HeaderValue::from_str(&methods.join(", ")) {
+        response.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, list.clone());
+        response.headers_mut().insert(ALLOW, list);
+    }
+    response
+}
+
+/// CORS, only ever for a configured origin. Browsers look at the other headers only when the origin is allowed.
+fn allow_origin(response: &mut Response, origin: HeaderValue) {
+    let headers = response.headers_mut();
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.append(VARY, HeaderValue::from_static("origin"));
+    let send = "authorization, content-type, last-event-id, x-execd-access-token";
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(send));
+    let see = "execd-output-cursor, execd-output-lost, location, retry-after";
+    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(see));
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+}
+
+fn access_log(telemetry: &Telemetry, method: &Method, uri: &Uri, status: StatusCode, took: Duration, panicked: bool) {
+    let level = if panicked { Level::Error } else { Level::Debug };
+    if !telemetry.log.enabled(level) {
+        return;
+    }
+    let outcome = match status.as_u16() {
+        _ if panicked => "exception",
+        0..400 => "success",
+        400..500 => "refused",
+        _ => "failed",
+    };
+    telemetry.log.log(
+        level,
+        "request",
+        &[
+            ("method", method.as_str().into()),
+            ("path", uri.path().into()),
+            ("status", status.as_u16().into()),
+            ("duration", (took.as_secs_f64() * 1e3).into()),
+            ("outcome", outcome.into()),
+        ],
+    );
+}
+
+impl Found {
+    fn access(&self) -> Access {
+        match self {
+            // Who may not ask learns nothing about which paths there are.
+            Found::Nothing | Found::NotBuilt => Access::Guarded,
+            Found::Path { access, .. } | Found::Endpoint { access, .. } => *access,
+        }
+    }
+
+    fn endpoint(&self) -> Option<usize> {
+        match self {
+            Found::Nothing | Found::NotBuilt | Found::Path { .. } => None,
+            Found::Endpoint { number, .. } => Some(*number),
+        }
+    }
+}
