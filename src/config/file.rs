@@ -108,7 +108,8 @@ impl<'d> Section<'d> {
         match unknown.first() {
             None => Ok(()),
             Some((name, _)) => {
-                let message = format!("is not a key here; known are {}", known.join(", "));
+                let meant = nearest(name.get_ref(), known).map(|key| format!(" (did you mean {key}?)"));
+                let message = format!("is not a key here{}; known are {}", meant.unwrap_or_default(), known.join(", "));
                 Err(self.source.error(name.span(), &self.join(name.get_ref()), message))
             }
         }
@@ -222,6 +223,12 @@ impl<'d> Item<'d> {
     }
 }
 
+/// The known key that shares the longest beginning with what was written, three characters at least.
+fn nearest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
+    let shared = |key: &str| written.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
+    known.iter().copied().filter(|key| shared(key) >= 3).max_by_key(|key| shared(key))
+}
+
 fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -260,6 +267,12 @@ mod tests {
         assert_eq!(unknown, "f.toml:2:1: typo: is not a key here; known are known");
         assert!(located("a = \n", |_| Ok(())).starts_with("f.toml:1:5: "), "{}", located("a = \n", |_| Ok(())));
         assert!(located("é = 1\né = 2\n", |_| Ok(())).starts_with("f.toml:"));
+    }
+
+    #[test]
+    fn a_near_miss_is_guessed() {
+        assert_eq!(nearest("memory", &["pids", "memory_bytes"]), Some("memory_bytes"));
+        assert_eq!(nearest("pi", &["pids"]), None);
     }
 
     #[test]

@@ -153,4 +153,20 @@ mod tests {
         env.extend(OPTIONS.iter().flat_map(|option| option.env_aliases.iter().map(ToString::to_string)));
         assert_eq!(env.iter().collect::<BTreeSet<_>>().len(), env.len());
     }
+
+    #[test]
+    fn every_setting_is_in_the_manual() {
+        let manual = include_str!("../../docs/configuration.md");
+        for option in &OPTIONS {
+            let row = format!(
+                "| `--{}` | {} |",
+                option.name,
+                option.default.map_or_else(String::new, |text| format!("`{text}`"))
+            );
+            assert!(manual.contains(&row), "docs/configuration.md lacks {row}");
+            for alias in option.env_aliases {
+                assert!(manual.contains(alias), "docs/configuration.md lacks {alias}");
+            }
+        }
+    }
 }
