@@ -390,7 +390,7 @@ mod tests {
             cursor in 0u64..2000,
         ) {
             let output = Output::new(None);
-            let (mut both, mut out) = (Vec::new(), Vec::new());
+            let (mut both, mut out) = (Vec::<u8>::new(), Vec::<u8>::new());
             for (is_out, bytes) in writes {
                 both.extend(&bytes);
                 if is_out { out.extend(&bytes); }
