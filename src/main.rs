@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let variables: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let command = match cli::parse(&argv, Surroundings { variables: &variables, read: &read_text }) {
         Ok(command) => command,
-        Err(stop) => return say(&stop),
+        Err(stop) => return ExitCode::from(stop.tell()),
     };
     let result = match (command, watched) {
         (Command::Serve(request), Ok(watched)) => execd::app::serve::serve(*request, watched),
@@ -31,13 +31,4 @@ fn main() -> ExitCode {
             ExitCode::from(cli::verdict::OWN_FAILURE)
         }
     }
-}
-
-fn say(stop: &cli::Stop) -> ExitCode {
-    if stop.code == 0 {
-        println!("{}", stop.text);
-    } else {
-        eprintln!("{}", stop.text);
-    }
-    ExitCode::from(stop.code)
 }

@@ -46,6 +46,9 @@ pub fn doctor_table(health: &Value, terminal: Terminal, width: usize) -> String 
         out.push('\n');
         out.push_str(&table::render(&columns, &rows, terminal, width));
     }
+    if out.contains('…') {
+        out.push_str(&terminal.paint(Tone::Faint, "Whole sentences: execd doctor --wide\n"));
+    }
     out
 }
 

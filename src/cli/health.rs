@@ -57,8 +57,8 @@ pub(super) fn line(url: &str, body: &Value, terminal: Terminal) -> String {
         "degraded" => Tone::Warn,
         _ => Tone::Bad,
     };
-    let mut parts = vec![terminal.paint(tone, &status)];
     let known = |key| Some(fields::text(body, key)).filter(|text| text != "-");
+    let mut parts: Vec<String> = known("status").map(|status| terminal.paint(tone, &status)).into_iter().collect();
     parts.extend(known("version").map(|version| format!("execd {version}")));
     let uptime = fields::number(body, "uptime_ms").map(|ms| if ms < 1000 { ms } else { ms / 1000 * 1000 });
     parts.extend(uptime.map(|ms| format!("up {}", Some(ms).show(units::format_duration_ms))));

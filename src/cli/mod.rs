@@ -50,23 +50,3 @@ pub use doctor::doctor_table;
 pub use parse::{Stop, Surroundings, parse};
 pub use tasks::run as run_task;
 pub use verdict::{exit_code, verdict_line};
-
-/// Reads this process's command line and environment. When the invocation ends with that (help, wrong usage, broken
-/// configuration), the text is printed and the exit code is the error.
-///
-/// # Errors
-/// The exit code to end with.
-pub fn read_process() -> Result<Command, u8> {
-    let argv: Vec<_> = std::env::args_os().collect();
-    let variables: Vec<_> = std::env::vars_os().collect();
-    let around = Surroundings { variables: &variables, read: &crate::config::resolve::read_text };
-    parse(&argv, around).map_err(|stop| {
-        if stop.code == 0 {
-            // A reader that went away has seen what it wanted.
-            let _ = terminal::print(&stop.text);
-        } else {
-            terminal::complain(stop.text.trim_end());
-        }
-        stop.code
-    })
-}

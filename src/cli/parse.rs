@@ -5,6 +5,7 @@ use super::command::{AgentTypesShown, Asked, Command, Doctor, Filter, Kill, Logs
 use super::pages;
 use super::run_args;
 use super::serve_args;
+use super::terminal;
 use crate::config::layers::{self, Layer};
 use crate::config::load::{self, LoadError, Loaded, ReadFile};
 use crate::config::options::{OPTIONS, Opt};
@@ -32,6 +33,16 @@ pub struct Stop {
 }
 
 impl Stop {
+    /// Prints it where it belongs and gives the exit code. A reader that went away has seen what it wanted.
+    pub fn tell(&self) -> u8 {
+        if self.code == 0 {
+            let _ = terminal::print(&self.text);
+        } else {
+            terminal::complain(self.text.trim_end());
+        }
+        self.code
+    }
+
     /// Wrong usage, in one sentence.
     pub(super) fn usage(message: impl std::fmt::Display) -> Self {
         Self { text: format!("execd: {message}"), code: USAGE }
