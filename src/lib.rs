@@ -19,8 +19,8 @@
 #![deny(unsafe_code)]
 
 pub mod agent_type;
-pub mod app;
 pub mod api;
+pub mod app;
 pub mod cgroup;
 pub mod cli;
 pub mod config;

@@ -1,24 +1,26 @@
 //! Probes: whether the daemon lives, is ready, and how it is. From memory: no file is opened, nothing is waited for.
 
+use super::facts::{Counts, EnforcementBody};
 use super::guard::Bearer;
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{Api, Shared};
+use crate::exec::Engine;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Response, StatusCode};
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 
 /// `GET /livez`: 200 as long as the daemon answers at all.
-pub(super) async fn livez(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    let broken = api.broken();
-    let checks = [("daemon", broken.is_none())];
-    probe(&checks, "livez", verbose(query.as_deref())?)
+pub(super) async fn livez(RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
+    probe(&[("serving", true)], &[], "livez", verbose(query.as_deref())?)
 }
 
-/// `GET /readyz`: 200 when nothing is in the way of work.
+/// `GET /readyz`: 503 while starting or draining.
 pub(super) async fn readyz(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    probe(&api.checks(), "readyz", verbose(query.as_deref())?)
+    probe(&api.readiness.checks(), &api.soft_checks(), "readyz", verbose(query.as_deref())?)
 }
 
 /// `GET /ping`: OpenSandbox's readiness.
@@ -35,7 +37,7 @@ pub(super) async fn health(
 ) -> Result<Response<Body>, Problem> {
     let query = Query::parse(query.as_deref())?;
     if query.get("verbose").is_some() && query.flag("verbose")? {
-        return probe(&api.checks(), "health", true);
+        return probe(&[], &api.all_checks(), "health", true);
     }
     let entitled = api.rules.bearer(&headers) == Bearer::Entitled;
     let full = match query.get("full") {
@@ -45,33 +47,71 @@ pub(super) async fn health(
     if full && !entitled {
         return Err(Problem::new(Code::Unauthorized, "the full form needs the access token"));
     }
-    Ok(json(api.broken().is_none(), api.health(full)))
+    Ok(json(api.health(full)))
+}
+
+/// The slow-changing parts of the full form, kept as text: a load balancer may ask thousands of times a second.
+pub(super) struct Cache {
+    /// Does not change while the daemon lives.
+    enforcement: String,
+    executions: Mutex<Executions>,
+}
+
+/// Counts of executions, as JSON too, and the number of events when they were taken.
+#[derive(Default)]
+struct Executions {
+    at: Option<u64>,
+    counts: Counts,
+    json: String,
+}
+
+impl Cache {
+    pub(super) fn new(engine: &Engine) -> Self {
+        let body = EnforcementBody::of(engine);
+        let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "null".to_owned());
+        let enforcement = format!(
+            ",\"enforcement\":{},\"containment\":{},\"notes\":{}",
+            json(serde_json::to_string(&body.enforcement)),
+            json(serde_json::to_string(&body.containment)),
+            json(serde_json::to_string(&body.notes)),
+        );
+        Self { enforcement, executions: Mutex::default() }
+    }
+
+    /// Writes the counts and returns them. They change only with an event.
+    fn push_executions(&self, engine: &Engine, out: &mut String) -> Counts {
+        let now = engine.events().count();
+        let mut kept = self.executions.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.at != Some(now) {
+            let counts = Counts::of(engine);
+            // Counts hold nothing that JSON cannot.
+            let json = serde_json::to_string(&counts).unwrap_or_default();
+            *kept = Executions { at: Some(now), counts, json };
+        }
+        out.push_str(&kept.json);
+        kept.counts
+    }
 }
 
 impl Api {
-    /// Why the daemon itself is broken, if it is.
-    fn broken(&self) -> Option<&'static str> {
-        None
+    /// What makes the daemon weaker, not unready: it goes on and counts what it drops.
+    pub(super) fn soft_checks(&self) -> [(&'static str, bool); 2] {
+        [("log", !self.telemetry.log.failing()), ("state_dir", !self.engine.journal().is_failing())]
     }
 
-    /// Every readiness check by name.
-    fn checks(&self) -> Vec<(&'static str, bool)> {
+    fn all_checks(&self) -> Vec<(&'static str, bool)> {
         let mut checks = self.readiness.checks();
-        checks.push(("log", !self.telemetry.log.failing()));
+        checks.extend(self.soft_checks());
         checks
     }
 
     fn health(&self, full: bool) -> String {
-        let checks = self.checks();
-        let status = status(self.broken().is_some(), &checks);
-        let mut out = String::with_capacity(256);
+        let checks = self.all_checks();
+        let status = if checks.iter().all(|(_, ok)| *ok) { "healthy" } else { "degraded" };
         let (version, uptime) = (env!("CARGO_PKG_VERSION"), self.telemetry.uptime_ms());
-        out.push_str("{\"status\":\"");
-        out.push_str(status);
-        out.push_str("\",\"version\":\"");
-        out.push_str(version);
-        out.push_str("\",\"uptime_ms\":");
-        out.push_str(&uptime.to_string());
+        let mut out = String::with_capacity(if full { 4096 } else { 96 });
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{{\"status\":\"{status}\",\"version\":\"{version}\",\"uptime_ms\":{uptime}");
         if full {
             self.push_full(&mut out, &checks);
         }
@@ -80,23 +120,16 @@ impl Api {
     }
 
     fn push_full(&self, out: &mut String, checks: &[(&'static str, bool)]) {
-        out.push_str(",\"init_mode\":\"");
-        out.push_str(self.init_mode);
-        out.push_str("\",\"checks\":{");
+        let _ = write!(out, ",\"init_mode\":\"{}\",\"executions\":", self.init_mode);
+        let counts = self.health.push_executions(&self.engine, out);
+        out.push_str(&self.health.enforcement);
+        out.push_str(",\"checks\":{");
         for (n, (name, ok)) in checks.iter().enumerate() {
-            out.push_str(if n == 0 { "\"" } else { ",\"" });
-            out.push_str(name);
-            out.push_str(if *ok { "\":\"ok\"" } else { "\":\"failing\"" });
+            let mark = if n == 0 { "" } else { "," };
+            let _ = write!(out, "{mark}\"{name}\":\"{}\"", if *ok { "ok" } else { "failing" });
         }
-        out.push('}');
-    }
-}
-
-fn status(broken: bool, checks: &[(&str, bool)]) -> &'static str {
-    match (broken, checks.iter().all(|(_, ok)| *ok)) {
-        (true, _) => "unhealthy",
-        (false, true) => "healthy",
-        (false, false) => "degraded",
+        out.push_str("},\"alerts\":");
+        out.push_str(&serde_json::to_string(&self.alerts(&counts)).unwrap_or_default());
     }
 }
 
@@ -107,10 +140,15 @@ fn verbose(query: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-/// `ok`, or in the form of Kubernetes one line per check.
-fn probe(checks: &[(&'static str, bool)], name: &str, verbose: bool) -> Result<Response<Body>, Problem> {
-    let ok = checks.iter().all(|(_, ok)| *ok);
-    let body = if verbose || !ok { lines(checks, name, ok) } else { "ok".to_owned() };
+/// `ok`, or in the form of Kubernetes one line per check. Soft checks are shown and decide nothing.
+fn probe(
+    hard: &[(&'static str, bool)],
+    soft: &[(&'static str, bool)],
+    name: &str,
+    verbose: bool,
+) -> Result<Response<Body>, Problem> {
+    let ok = hard.iter().all(|(_, ok)| *ok);
+    let body = if verbose || !ok { lines(hard, soft, name) } else { "ok".to_owned() };
     let mut response = Response::new(Body::from(body));
     if !ok {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -119,21 +157,19 @@ fn probe(checks: &[(&'static str, bool)], name: &str, verbose: bool) -> Result<R
     Ok(response)
 }
 
-fn lines(checks: &[(&'static str, bool)], name: &str, ok: bool) -> String {
+fn lines(hard: &[(&'static str, bool)], soft: &[(&'static str, bool)], name: &str) -> String {
     let mut out = String::new();
-    for (check, ok) in checks {
-        out.push_str(if *ok { "[+]" } else { "[-]" });
-        out.push_str(check);
-        out.push_str(if *ok { " ok\n" } else { " failed\n" });
+    let rows = hard.iter().map(|row| (row, " failed")).chain(soft.iter().map(|row| (row, " failing, goes on without")));
+    for ((check, ok), wrong) in rows {
+        let (mark, end) = if *ok { ("[+]", " ok") } else { ("[-]", wrong) };
+        let _ = writeln!(out, "{mark}{check}{end}");
     }
+    let ok = hard.iter().all(|(_, ok)| *ok);
     out + name + if ok { " check passed\n" } else { " check failed\n" }
 }
 
-fn json(ok: bool, body: String) -> Response<Body> {
+fn json(body: String) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    if !ok {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
     plain(&mut response, "application/json");
     response
 }
@@ -149,14 +185,9 @@ mod tests {
 
     #[test]
     fn verbose_is_in_the_form_of_kubernetes() {
-        let text = lines(&[("config", true), ("state_dir", false)], "readyz", false);
-        assert_eq!(text, "[+]config ok\n[-]state_dir failed\nreadyz check failed\n");
-    }
-
-    #[test]
-    fn a_failing_check_degrades_and_only_a_broken_daemon_is_unhealthy() {
-        assert_eq!(status(false, &[("a", true)]), "healthy");
-        assert_eq!(status(false, &[("a", false)]), "degraded");
-        assert_eq!(status(true, &[("a", true)]), "unhealthy");
+        let text = lines(&[("config", true), ("serving", false)], &[("log", false)], "readyz");
+        assert_eq!(text, "[+]config ok\n[-]serving failed\n[-]log failing, goes on without\nreadyz check failed\n");
+        let text = lines(&[("config", true)], &[("log", false)], "readyz");
+        assert!(text.ends_with("readyz check passed\n"), "{text}");
     }
 }

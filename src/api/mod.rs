@@ -1,14 +1,21 @@
 //! HTTP: listeners, guard, routes, errors and streams. A thin dialect over the rooms below: what an execution is and how limits hold
 //! is none of its business, and nothing below may know of it.
 
+mod body;
 mod connection;
 pub mod drain;
+mod events;
+mod executions;
+mod facts;
 mod guard;
 mod health;
 mod json;
 pub mod listen;
+mod logs;
 mod metrics;
 mod negotiate;
+mod openapi;
+mod output;
 mod panic;
 mod problem;
 mod query;
@@ -17,6 +24,11 @@ mod routes;
 mod server;
 mod service;
 mod sse;
+mod start;
+#[cfg(test)]
+mod status_codes_test;
+#[cfg(test)]
+mod test_daemon;
 mod watch;
 
 pub use guard::Rules;
@@ -25,10 +37,12 @@ pub use routes::endpoints;
 pub use server::Server;
 pub use service::{Service, Surface};
 
+use crate::exec::Engine;
 use crate::sample::{Sampler, Snapshot};
 use crate::telemetry::Telemetry;
 use readiness::Readiness;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch as channel;
 use watch::Watch;
 
 /// What every handler shares.
@@ -39,6 +53,10 @@ pub struct Api {
     readiness: Readiness,
     sampler: Mutex<Sampler>,
     watch: Watch,
+    engine: Engine,
+    health: health::Cache,
+    /// Changes when every stream has to end.
+    over: channel::Sender<()>,
 }
 
 /// As handlers hold it.
@@ -56,20 +74,25 @@ pub struct Parts {
     pub readiness: Readiness,
     /// What looks at the container.
     pub sampler: Sampler,
+    /// The executions.
+    pub engine: Engine,
 }
 
 impl Api {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Shared {
-        let Parts { rules, init_mode, telemetry, readiness, sampler } = parts;
+        let Parts { rules, init_mode, telemetry, readiness, sampler, engine } = parts;
         let watch = Watch::default();
-        Arc::new(Self { rules, init_mode, telemetry, readiness, sampler: Mutex::new(sampler), watch })
+        let health = health::Cache::new(&engine);
+        let (sampler, over) = (Mutex::new(sampler), channel::Sender::new(()));
+        Arc::new(Self { rules, init_mode, telemetry, readiness, sampler, watch, engine, health, over })
     }
 
     /// The daemon is going down: not ready any more, and every stream ends; clients connect again elsewhere or later.
     pub fn drain(&self) {
         self.readiness.set("serving", false);
         self.watch.end();
+        self.over.send_replace(());
     }
 
     /// Looks at the container now.

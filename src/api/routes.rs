@@ -1,18 +1,27 @@
 //! The route table. What is not here does not exist; what OpenSandbox has and we have not yet answers 501.
 //!
 //! ```text
-//! GET    /livez /readyz /ping /health       from memory; open but for /ping and the full form of /health
-//! GET    /metrics /metrics/prometheus       JSON, Prometheus text or OpenMetrics
-//! GET    /metrics/watch                     the JSON again and again, as server-sent events
-//! GET    /openapi.json                      this table as an OpenAPI 3.1 document
+//! GET    /livez /readyz /ping /health           from memory; open but for /ping and the full form of /health
+//! GET    /metrics /metrics/prometheus           JSON, Prometheus text or OpenMetrics
+//! GET    /metrics/watch                         the JSON again and again, as server-sent events
+//! POST   /v1/executions[?wait=true]             start one                     GET   list them, page by page
+//! GET    /v1/executions/{id}                    look at one                   DELETE   cancel it
+//! POST   /v1/executions/{id}/signal             send a signal
+//! POST   /v1/executions/{id}/start              let a held one go
+//! PUT    /v1/executions/{id}/stdin              feed it
+//! GET    /v1/executions/{id}/output             captured bytes, from a cursor, tail or followed
+//! GET    /v1/executions/{id}/logs               the same as JSON or server-sent events
+//! GET    /v1/agent-types /v1/stats /v1/alerts /v1/enforcement
+//! GET    /v1/events                             every change of every execution, as server-sent events
+//! GET    /openapi.json                          this table as an OpenAPI 3.1 document
 //! ```
 
 use super::guard::{Access, Takes};
-use super::{Shared, health, metrics, watch};
+use super::{Shared, events, executions, facts, health, logs, metrics, openapi, output, watch};
 use crate::telemetry::http::Endpoint;
 use axum::Router;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post, put};
 
 /// One path.
 pub(super) struct Route {
@@ -39,18 +48,41 @@ const TABLE: &[Route] = &[
     Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::metrics) },
     Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::prometheus) },
     Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(watch::watch) },
+    Route { path: "/v1/executions", methods: &["GET", "HEAD", "POST"], access: Access::Guarded, takes: Takes::Json, build: || get(executions::list).post(executions::create) },
+    Route { path: "/v1/executions/{id}", methods: &["GET", "HEAD", "DELETE"], access: Access::Guarded, takes: Takes::Nothing, build: || get(executions::get).delete(executions::cancel) },
+    Route { path: "/v1/executions/{id}/signal", methods: &["POST"], access: Access::Guarded, takes: Takes::Json, build: || post(executions::signal) },
+    Route { path: "/v1/executions/{id}/start", methods: &["POST"], access: Access::Guarded, takes: Takes::Nothing, build: || post(executions::release) },
+    Route { path: "/v1/executions/{id}/stdin", methods: &["PUT"], access: Access::Guarded, takes: Takes::Raw, build: || put(executions::stdin) },
+    Route { path: "/v1/executions/{id}/output", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(output::output) },
+    Route { path: "/v1/executions/{id}/logs", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(logs::logs) },
+    Route { path: "/v1/agent-types", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::agent_types) },
+    Route { path: "/v1/stats", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::stats) },
+    Route { path: "/v1/alerts", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::alerts) },
+    Route { path: "/v1/enforcement", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::enforcement) },
+    Route { path: "/v1/events", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(events::events) },
+    Route { path: "/openapi.json", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(openapi::document) },
 ];
 
-/// First segments of OpenSandbox's surfaces that are not built.
-const NOT_BUILT: &[&str] =
-    &["/command", "/session", "/files", "/directories", "/code", "/pty", "/proxy", "/v1/isolated", "/v1/filesystem"];
+/// Surfaces that others know and this daemon does not have: OpenSandbox's, and the sweeper's.
+const NOT_BUILT: &[&str] = &[
+    "/command",
+    "/session",
+    "/files",
+    "/directories",
+    "/code",
+    "/pty",
+    "/proxy",
+    "/v1/isolated",
+    "/v1/filesystem",
+    "/v1/cleanup",
+];
 
 /// What a path and a method lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// no such path
     Nothing,
-    /// OpenSandbox's, not built
+    /// known, not built
     NotBuilt,
     /// the path, but not this method
     Path {

@@ -83,6 +83,12 @@ impl Server {
         }
     }
 
+    /// Connections at this moment.
+    #[cfg(test)]
+    pub(super) fn connections(&self) -> usize {
+        self.table().len()
+    }
+
     fn admit(self: &Arc<Self>, stream: TcpStream, surface: Surface) {
         let io = Io::new(stream);
         let state = io.state();

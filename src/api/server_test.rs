@@ -1,68 +1,11 @@
 //! The server over real sockets: one daemon per test, on a port of its own.
 
-use super::*;
-use crate::api::drain::{self, DrainTrigger};
-use crate::api::{Api, Parts, Rules, endpoints, listen, readiness::Readiness};
-use crate::cgroup::Layout;
-use crate::sample::Sampler;
-use crate::telemetry::{Level, Logger};
-use std::net::SocketAddr;
-use std::path::Path;
+use crate::api::Rules;
+use crate::api::test_daemon::{run, start};
+use crate::telemetry::{Dropped, Stream};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-struct Daemon {
-    address: SocketAddr,
-    server: Arc<Server>,
-    telemetry: Arc<Telemetry>,
-    readiness: Readiness,
-    drain: DrainTrigger,
-}
-
-fn start(rules: Rules, max_connections: usize) -> Daemon {
-    let telemetry = Arc::new(Telemetry::new(Logger::to_fd(Level::Info, None), ["DEFAULT"], endpoints()));
-    let readiness = Readiness::default();
-    let sampler = Sampler::new(Path::new("/"), &Layout::detect(Path::new("/")).unwrap());
-    let parts = Parts { rules, init_mode: "none", telemetry: telemetry.clone(), readiness: readiness.clone(), sampler };
-    let api = Api::new(parts);
-    let (trigger, watcher) = drain::pair();
-    let server = Server::new(Arc::new(Service::new(api)), telemetry.clone(), watcher, max_connections);
-    let listener = listen::bind_to("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(server.clone().serve(listener, Surface::Api));
-    Daemon { address, server, telemetry, readiness, drain: trigger }
-}
-
-fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test hangs") });
-}
-
-impl Daemon {
-    async fn open(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.unwrap()
-    }
-
-    /// Sends raw bytes and reads until the server closes.
-    async fn raw(&self, request: &[u8]) -> String {
-        let mut stream = self.open().await;
-        stream.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String) {
-        let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
-        let answer =
-            self.raw(format!("{method} {path} HTTP/1.1\r\n{host}Connection: close\r\n{headers}\r\n").as_bytes()).await;
-        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-        (status, answer)
-    }
-
-    async fn status(&self, method: &str, path: &str, headers: &str) -> u16 {
-        self.ask(method, path, headers).await.0
-    }
-}
+use tokio::net::TcpStream;
 
 #[test]
 fn probes_and_metrics_answer_in_their_forms() {
@@ -70,7 +13,7 @@ fn probes_and_metrics_answer_in_their_forms() {
         let daemon = start(Rules::default(), 100);
         for (path, headers, kind, part) in [
             ("/livez", "", "text/plain", "ok"),
-            ("/readyz?verbose", "", "text/plain", "[+]log ok\nreadyz check passed\n"),
+            ("/readyz?verbose", "", "text/plain", "[+]log ok\n[+]state_dir ok\nreadyz check passed\n"),
             ("/ping", "", "", ""),
             ("/health", "", "application/json", "\"init_mode\":\"none\""),
             ("/metrics", "", "application/json", "{\"cpu_count\":"),
@@ -169,7 +112,7 @@ fn heads_that_are_no_requests_are_refused() {
             (long.as_str(), "HTTP/1.1 4"),
             (many.as_str(), "HTTP/1.1 431"),
         ] {
-            let answer = daemon.raw(format!("{request}").as_bytes()).await;
+            let answer = daemon.raw(request.as_bytes()).await;
             // A client that still writes may see the reset before the answer.
             assert!(
                 answer.is_empty() && request.len() > 60_000 || answer.starts_with(expected),
@@ -202,10 +145,10 @@ fn watchers_share_ticks_and_bad_intervals_are_refused() {
             assert!(text.matches("data: {\"cpu_count\":").count() >= 3, "{text}");
             assert!(text.contains("\nid: "), "{text}");
         }
-        assert_eq!(daemon.telemetry.stream(crate::telemetry::Stream::Metrics).get(), 3);
+        assert_eq!(daemon.telemetry.stream(Stream::Metrics).get(), 3);
         drop(streams);
         tokio::time::sleep(Duration::from_millis(250)).await;
-        assert_eq!(daemon.telemetry.stream(crate::telemetry::Stream::Metrics).get(), 0);
+        assert_eq!(daemon.telemetry.stream(Stream::Metrics).get(), 0);
     });
 }
 
@@ -218,7 +161,7 @@ fn a_full_table_gives_its_place_to_newcomers_unless_all_are_at_work() {
             idle.push(daemon.open().await);
         }
         assert_eq!(daemon.status("GET", "/livez", "").await, 200);
-        assert!(daemon.server.table().len() <= 3);
+        assert!(daemon.server.connections() <= 3);
         drop(idle);
         let mut busy = Vec::new();
         for _ in 0..3 {

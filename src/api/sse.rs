@@ -1,13 +1,14 @@
 //! Server-sent events as bytes: framing and escaping. What is sent and when is the streams' business.
 
+use crate::telemetry::{Stream, Telemetry};
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_core::Stream;
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest silence on a stream: proxies cut connections that are quiet for longer.
@@ -51,8 +52,27 @@ fn push_escaped(out: &mut String, json: &str) {
     out.push_str(rest);
 }
 
+/// Counts an open stream for as long as it lives.
+pub(super) struct Open {
+    pub(super) telemetry: Arc<Telemetry>,
+    kind: Stream,
+}
+
+impl Open {
+    pub(super) fn new(telemetry: Arc<Telemetry>, kind: Stream) -> Self {
+        telemetry.stream(kind).inc();
+        Self { telemetry, kind }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.telemetry.stream(self.kind).dec();
+    }
+}
+
 /// The answer that carries a stream of events.
-pub(super) fn response(stream: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+pub(super) fn response(stream: impl futures_core::Stream<Item = Bytes> + Send + 'static) -> Response {
     let mut response = Response::new(Body::from_stream(Frames(Box::pin(stream))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -63,7 +83,7 @@ pub(super) fn response(stream: impl Stream<Item = Bytes> + Send + 'static) -> Re
 
 struct Frames<S>(std::pin::Pin<Box<S>>);
 
-impl<S: Stream<Item = Bytes>> Stream for Frames<S> {
+impl<S: futures_core::Stream<Item = Bytes>> futures_core::Stream for Frames<S> {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(

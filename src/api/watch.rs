@@ -7,7 +7,7 @@
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{Shared, sse};
-use crate::telemetry::{Dropped, Stream, Telemetry};
+use crate::telemetry::{Dropped, Stream};
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -65,7 +65,7 @@ pub(super) async fn watch(
     let first = take(&api, 0)?;
     let missed = last_id.map_or(0, |last| missed_since(last, first.data.as_ref().map_or(0, |d| d.0), interval_ms));
     let mut ticks = join(&api, interval_ms);
-    let guard = Open::new(api.telemetry.clone());
+    let guard = sse::Open::new(api.telemetry.clone(), Stream::Metrics);
     Ok(sse::response(async_stream::stream! {
         yield Bytes::from_static(sse::RETRY.as_bytes());
         yield with_gap(&first, missed);
@@ -81,24 +81,6 @@ pub(super) async fn watch(
             yield with_gap(&tick, skipped);
         }
     }))
-}
-
-/// Counts an open stream for as long as it lives.
-struct Open {
-    telemetry: Arc<Telemetry>,
-}
-
-impl Open {
-    fn new(telemetry: Arc<Telemetry>) -> Self {
-        telemetry.stream(Stream::Metrics).inc();
-        Self { telemetry }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.telemetry.stream(Stream::Metrics).dec();
-    }
 }
 
 /// Joins the group of an interval; the first member of the first group starts the task.

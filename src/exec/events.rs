@@ -2,10 +2,11 @@
 
 use super::status::{Reason, Status};
 use serde::Serialize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast;
 
-/// Events kept for a listener that is behind; older ones are reported to it as a gap.
+/// Events kept for a listener that is behind or comes back; older ones are reported to it as a gap.
 const CAPACITY: usize = 1024;
 
 /// A change of one execution.
@@ -31,12 +32,18 @@ pub struct Event {
 #[derive(Debug)]
 pub struct Events {
     sender: broadcast::Sender<Event>,
-    seq: AtomicU64,
+    history: Mutex<History>,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    newest: VecDeque<Event>,
+    seq: u64,
 }
 
 impl Default for Events {
     fn default() -> Events {
-        Events { sender: broadcast::Sender::new(CAPACITY), seq: AtomicU64::new(0) }
+        Events { sender: broadcast::Sender::new(CAPACITY), history: Mutex::default() }
     }
 }
 
@@ -46,10 +53,61 @@ impl Events {
         self.sender.subscribe()
     }
 
-    /// Tells everybody. Costs nothing when nobody listens.
+    /// Listens from after the event with number `last` on: how many of those since are gone, those that are kept, and what comes.
+    /// A number of an earlier daemon's life, which is above ours, counts as none.
+    pub fn resume(&self, last: Option<u64>) -> (u64, Vec<Event>, broadcast::Receiver<Event>) {
+        let history = self.lock();
+        let receiver = self.sender.subscribe();
+        let Some(last) = last.filter(|last| *last <= history.seq) else { return (0, Vec::new(), receiver) };
+        let kept: Vec<Event> = history.newest.iter().filter(|event| event.seq > last).cloned().collect();
+        (history.seq - last - kept.len() as u64, kept, receiver)
+    }
+
+    /// How many there were. It moves whenever any execution's status does.
+    pub fn count(&self) -> u64 {
+        self.lock().seq
+    }
+
+    /// Tells everybody.
     pub fn publish(&self, mut event: Event) {
-        event.seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut history = self.lock();
+        history.seq += 1;
+        event.seq = history.seq;
+        if history.newest.len() == CAPACITY {
+            history.newest.pop_front();
+        }
+        history.newest.push_back(event.clone());
         // No listener is the normal case.
         let _ = self.sender.send(event);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        let (id, agent_type) = (String::new(), String::new());
+        Event { seq: 0, timestamp: 0, id, agent_type, task_id: None, status: Status::Queued, reason: None }
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_is_kept_and_learns_what_is_not() {
+        let events = Events::default();
+        for _ in 0..CAPACITY + 10 {
+            events.publish(event());
+        }
+        let newest = CAPACITY as u64 + 10;
+        assert_eq!(events.count(), newest);
+        let (missed, kept, _) = events.resume(Some(newest - 2));
+        assert_eq!((missed, kept.iter().map(|e| e.seq).collect::<Vec<_>>()), (0, vec![newest - 1, newest]));
+        let (missed, kept, _) = events.resume(Some(3));
+        assert_eq!((missed, kept.len()), (7, CAPACITY));
+        assert_eq!(events.resume(Some(newest + 1)).1.len(), 0);
+        assert_eq!(events.resume(None).1.len(), 0);
     }
 }

@@ -182,9 +182,11 @@ impl ExecutionCounters {
         self.soft_hits.at(place_of(limit)).add(n);
     }
 
-    /// Executions started since the daemon began, of all types.
-    pub fn started_total(&self) -> u64 {
-        self.types.iter().map(|t| t.started.get()).sum()
+    /// Executions created and ended since the daemon began, of all types.
+    pub fn totals(&self) -> (u64, u64) {
+        let created = self.types.iter().map(|t| t.started.get()).sum();
+        let ended = self.types.iter().flat_map(|t| t.finished.iter().map(Counter::get)).sum();
+        (created, ended)
     }
 
     fn of(&self, agent_type: &str) -> &PerType {
