@@ -1,17 +1,20 @@
 //! What must happen while the process has one thread: signals, roles, mounts, cgroups, hardening, the forks.
 
 use crate::cgroup::Layout;
+use crate::cgroup::domain::Domain;
+use crate::init::reaper::{Ended, reap_all};
 use crate::init::main_command::{MainCommand, NotStarted};
 use crate::init::role::{self, InitMode};
 use crate::init::mounts;
 use crate::supervisor::context::Context;
 use crate::supervisor::probe::probe;
-use crate::supervisor::zygote::Zygote;
+use crate::supervisor::zygote::{FAREWELL, Zygote};
 use crate::sys::process;
 use nix::sys::prctl;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The ground that a daemon or a one-shot run stands on.
 #[derive(Debug)]
@@ -55,6 +58,19 @@ impl Ground {
         }
         MainCommand::start(argv, self.context.open_files_soft).map(Some)
     }
+}
+
+/// The end of the ground: waits for the zygote, which waits for its supervisors, and removes our cgroup folders.
+pub(super) fn leave(zygote: i32, domain: &Domain) {
+    let deadline = Instant::now() + FAREWELL;
+    while Instant::now() < deadline {
+        let gone = reap_all(None, zygote).contains(&Ended::Zygote) || !process::is_child(zygote);
+        if gone {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    domain.remove();
 }
 
 /// A daemon with many clients needs more descriptors than the usual soft limit; children get the old one back.

@@ -1,6 +1,6 @@
 //! `execd run`: one command under an agent type, without a daemon. The same engine, no HTTP.
 
-use super::ground::Ground;
+use super::ground::{self, Ground};
 use super::runtime;
 use crate::cli::{JsonTarget, RunRequest, exit_code, verdict_line};
 use crate::config::resolve::{self, StateDir};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub fn run(request: RunRequest, signals: OwnedFd) -> anyhow::Result<u8> {
     let ground = Ground::lay()?;
     let runtime = runtime()?;
-    let zygote = ground.zygote.pid;
+    let (zygote, domain) = (ground.zygote.pid, ground.context.domain.clone());
     let code = runtime.block_on(async move {
         let signals = Signals::new(signals)?;
         let engine = build(ground, &request)?;
@@ -41,6 +41,7 @@ pub fn run(request: RunRequest, signals: OwnedFd) -> anyhow::Result<u8> {
     });
     // A thread may still sit in read(0); nobody waits for it.
     runtime.shutdown_background();
+    ground::leave(zygote, &domain);
     code
 }
 

@@ -224,6 +224,7 @@ impl Attempt {
             self.step(driver).await;
         }
         // With every writer dead the pipes end by themselves.
+        self.pumps.retain(|pump| !pump.is_finished());
         for pump in self.pumps.drain(..) {
             let _ = tokio::time::timeout(DRAIN, pump).await;
         }
@@ -256,6 +257,8 @@ impl Attempt {
 
     /// One report, ask, end of a pump, or the end of the draining time.
     async fn step(&mut self, driver: &mut Driver) {
+        // A handle must not be polled again once it has given its result.
+        self.pumps.retain(|pump| !pump.is_finished());
         let draining = self.main.is_some() && self.drain_until.is_some();
         let until = self.drain_until.unwrap_or_else(Instant::now);
         let pump = self.pumps.iter_mut().find(|pump| !pump.is_finished());

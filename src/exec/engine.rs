@@ -351,7 +351,6 @@ impl Engine {
         }
         self.inner.shared.pool.retire();
         self.inner.shared.journal.flush();
-        self.inner.shared.domain.remove();
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::supervisor::zygote::Zygote;
 use crate::sys::fdpass;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The zygote and the supervisor that waits.
@@ -62,9 +62,11 @@ impl Pool {
         }
     }
 
-    /// Lets the reserve go.
+    /// Lets the reserve and the zygote go; the zygote ends when its supervisors have.
     pub fn retire(&self) {
         self.lock().warm = None;
+        // A zygote that is dead already has no other end to shut down.
+        let _ = nix::sys::socket::shutdown(self.zygote.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
     fn fork(&self, inner: &mut Inner) -> io::Result<Supervised> {

@@ -169,6 +169,15 @@ pub fn reap() -> io::Result<Option<(i32, Exit)>> {
     }
 }
 
+/// Whether `pid` is a child of ours that has not been waited for.
+pub fn is_child(pid: i32) -> bool {
+    // SAFETY: waitid with WNOWAIT only looks; a null siginfo is allowed on Linux.
+    let result = unsafe {
+        libc::waitid(libc::P_PID, pid as u32, std::ptr::null_mut(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+    };
+    result == 0
+}
+
 /// CPU time of reaped children and their reaped descendants (getrusage(2), `RUSAGE_CHILDREN`): user and system µs.
 pub fn reaped_cpu_us() -> (u64, u64) {
     // SAFETY: an all-zero rusage is a valid value.
