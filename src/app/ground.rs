@@ -2,10 +2,10 @@
 
 use crate::cgroup::Layout;
 use crate::cgroup::domain::Domain;
-use crate::init::reaper::{Ended, reap_all};
 use crate::init::main_command::{MainCommand, NotStarted};
-use crate::init::role::{self, InitMode};
 use crate::init::mounts;
+use crate::init::reaper::{Ended, reap_all};
+use crate::init::role::{self, InitMode};
 use crate::supervisor::context::Context;
 use crate::supervisor::probe::probe;
 use crate::supervisor::zygote::{FAREWELL, Zygote};

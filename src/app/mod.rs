@@ -1,6 +1,7 @@
 //! The composition root: builds every part, in the one order that works, and hands them to each other.
 
 mod ground;
+mod note;
 pub mod run;
 pub mod serve;
 

@@ -5,6 +5,7 @@ use super::events::Events;
 use super::execution::Execution;
 use super::id;
 use super::journal::{Journal, Restored};
+use super::leftovers;
 use super::output::Output;
 use super::pool::Pool;
 use super::request::{Resolved, StartError, StartRequest, Stdin, resolve};
@@ -22,8 +23,8 @@ use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
 use crate::telemetry::clock::rfc3339;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What the engine is built from.
@@ -77,7 +78,7 @@ pub struct Engine {
 }
 
 struct Inner {
-    types: AgentTypes,
+    types: RwLock<Arc<AgentTypes>>,
     default_type: String,
     max_executions: usize,
     work_root: PathBuf,
@@ -101,7 +102,7 @@ impl Engine {
             table: Table::default(),
         };
         let inner = Inner {
-            types: parts.types,
+            types: RwLock::new(Arc::new(parts.types)),
             default_type: parts.default_type,
             max_executions: parts.max_executions,
             work_root: parts.work_root,
@@ -120,6 +121,8 @@ impl Engine {
     pub fn restore(&self) -> usize {
         let records = self.inner.shared.journal.restore();
         let count = records.len();
+        let unfinished = records.iter().filter(|record| !record.view.status.is_final());
+        leftovers::end(&unfinished.map(|record| record.view.id.clone()).collect());
         for record in records {
             self.restore_one(record);
         }
@@ -156,7 +159,7 @@ impl Engine {
             return Err(StartError::Draining);
         }
         let request = self.with_default_user(request);
-        let resolved = resolve(&request, &inner.types, &inner.default_type, &inner.world, inner.daemon_uid)?;
+        let resolved = resolve(&request, &self.agent_types(), &inner.default_type, &inner.world, inner.daemon_uid)?;
         if inner.shared.table.active() >= inner.max_executions {
             return Err(StartError::Full { max: inner.max_executions });
         }
@@ -185,7 +188,7 @@ impl Engine {
 
     fn with_default_user(&self, mut request: StartRequest) -> StartRequest {
         let named = request.agent_type.as_deref().unwrap_or(&self.inner.default_type);
-        let typed = self.inner.types.get(named).is_some_and(|agent_type| agent_type.uid.is_some());
+        let typed = self.agent_types().get(named).is_some_and(|agent_type| agent_type.uid.is_some());
         if let Some((uid, gid)) = self.inner.user.filter(|_| request.uid.is_none() && !typed) {
             request.uid = Some(uid);
             request.gid = request.gid.or(gid);
@@ -308,9 +311,14 @@ impl Engine {
         self.inner.world.containment()
     }
 
-    /// Agent types.
-    pub fn agent_types(&self) -> &AgentTypes {
-        &self.inner.types
+    /// Agent types in force.
+    pub fn agent_types(&self) -> Arc<AgentTypes> {
+        self.inner.types.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the agent types; executions that run keep what they were started with.
+    pub fn set_agent_types(&self, types: AgentTypes) {
+        *self.inner.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(types);
     }
 
     /// Most executions that may be active.
@@ -331,6 +339,14 @@ impl Engine {
     /// Starts nothing new from here on.
     pub fn drain(&self) {
         self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// KILL to every execution, now.
+    pub fn kill_all(&self) {
+        for execution in self.inner.shared.table.unfinished() {
+            // Ended meanwhile is fine.
+            let _ = execution.kill(Stop::Shutdown);
+        }
     }
 
     /// Ends everything: TERM at once, KILL to what is left after `patience`. Returns when all have ended or the second deadline,

@@ -7,6 +7,7 @@ pub mod events;
 mod execution;
 mod id;
 mod journal;
+mod leftovers;
 pub mod output;
 mod output_file;
 mod pipes;

@@ -15,9 +15,9 @@ pub const TERMINATION_LOG: &str = "/dev/termination-log";
 const MAX_LINE: usize = 4096;
 
 /// Why the daemon ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Termination<'a> {
-    /// `main_exited`, `signal`, `failed`
+    /// `main_exited`, `main_signaled`, `stopped`, `failed`
     pub reason: &'a str,
     /// our exit code
     pub exit_code: u8,
