@@ -44,6 +44,17 @@ pub(super) struct Driver {
     asks: mpsc::UnboundedReceiver<Ask>,
     job: Job,
     stop: Option<Stop>,
+    concluded: bool,
+}
+
+/// A driver that goes away without a conclusion has met a bug of ours; its execution still ends exactly once.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if !self.concluded {
+            self.conclude(&Outcome::Lost { stop: self.stop });
+            self.execution.output().close();
+        }
+    }
 }
 
 impl Driver {
@@ -53,7 +64,7 @@ impl Driver {
         asks: mpsc::UnboundedReceiver<Ask>,
         job: Job,
     ) -> Driver {
-        Driver { shared, execution, asks, job, stop: None }
+        Driver { shared, execution, asks, job, stop: None, concluded: false }
     }
 
     /// Runs every attempt and concludes.
@@ -148,23 +159,29 @@ impl Driver {
         attempt().or_else(|_| attempt())
     }
 
-    /// The one end: view, counters, record. What survives the main process by permission is followed until it is gone.
+    /// The one end. What survives the main process by permission is followed until it is gone.
     async fn finish(&mut self, outcome: &Outcome, attempt: Option<&mut Attempt>) {
+        self.execution.set_stdin(None).await;
+        self.conclude(outcome);
+        if let Some(attempt) = attempt {
+            attempt.run_to_the_end(self).await;
+            self.shared.journal.put(&self.execution.view());
+        }
+        self.execution.output().close();
+    }
+
+    /// View, counters, record.
+    fn conclude(&mut self, outcome: &Outcome) {
+        self.concluded = true;
         let conclusion = conclude(outcome);
         let (breach, message) = match outcome {
             Outcome::Ended { breach, .. } => (*breach, None),
             Outcome::StartFailed { message, .. } => (None, Some(message.clone())),
             Outcome::Lost { .. } => (None, None),
         };
-        self.execution.set_stdin(None).await;
         self.execution.conclude(&conclusion, breach, message);
         self.count(&conclusion, breach);
         self.shared.journal.put(&self.execution.view());
-        if let Some(attempt) = attempt {
-            attempt.run_to_the_end(self).await;
-            self.shared.journal.put(&self.execution.view());
-        }
-        self.execution.output().close();
     }
 
     fn count(&self, conclusion: &Conclusion, breach: Option<Breach>) {
@@ -183,9 +200,9 @@ impl Driver {
         counters.soft_hits(LimitKey::Pids, view.usage.pids_denied.unwrap_or(0));
     }
 
-    fn tidy_up(self) {
+    fn tidy_up(mut self) {
         self.shared.ended(&self.execution);
-        if let Some(dir) = self.job.work_dir.filter(|_| !self.job.keep_work_dir) {
+        if let Some(dir) = self.job.work_dir.take().filter(|_| !self.job.keep_work_dir) {
             // A large tree takes a while; nobody waits for it.
             tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir));
         }
