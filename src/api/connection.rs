@@ -214,12 +214,11 @@ impl AsyncWrite for Io {
 
 /// Drives `protocol` until it ends, is idle too long, is evicted, or the daemon closes. `finish` tells it to take no further request.
 pub(super) async fn drive<P: Future>(
-    protocol: P,
+    mut protocol: Pin<Box<P>>,
     finish: impl Fn(Pin<&mut P>),
     state: &State,
     mut drain: drain::Connection,
 ) {
-    let mut protocol = std::pin::pin!(protocol);
     let mut timer = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
     loop {
         tokio::select! {

@@ -119,12 +119,12 @@ impl Server {
         if h2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.max_concurrent_streams(H2_STREAMS).max_header_list_size(H2_HEAD_MAX).max_send_buf_size(HEAD_MAX);
-            let protocol = builder.serve_connection(io, service);
+            let protocol = Box::pin(builder.serve_connection(io, service));
             connection::drive(protocol, http2::Connection::graceful_shutdown, state, drain).await;
         } else {
             let mut builder = http1::Builder::new();
             builder.max_buf_size(HEAD_MAX).keep_alive(drain.phase() == Phase::Serving);
-            let protocol = builder.serve_connection(io, service);
+            let protocol = Box::pin(builder.serve_connection(io, service));
             connection::drive(protocol, http1::Connection::graceful_shutdown, state, drain).await;
         }
     }
