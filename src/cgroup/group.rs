@@ -69,7 +69,8 @@ impl Group {
         let mut make = |base: &Path| -> io::Result<PathBuf> {
             let dir = base.join(&name);
             if !folders.contains(&dir) {
-                fs::create_dir(&dir)?;
+                fs::create_dir(&dir)
+                    .map_err(|error| io::Error::new(error.kind(), format!("create {}: {error}", dir.display())))?;
                 folders.push(dir.clone());
             }
             Ok(dir)

@@ -295,6 +295,7 @@ impl Attempt {
                 execution.update(|view| view.pid = Some(pid));
                 execution.set_status(Status::Ready);
                 driver.shared.pool.refill();
+                driver.shared.journal.put(&execution.view());
             }
             Ok(Some(Report::Started { pid })) => {
                 execution.note_started(pid);

@@ -171,7 +171,6 @@ impl Engine {
         let file = inner.shared.journal.create_output(&id, resolved.agent_type.output_bytes);
         let output = Arc::new(Output::new(file));
         inner.shared.telemetry.executions.started(&resolved.agent_type.name);
-        inner.shared.journal.put(&view);
         let (execution, asks) = Execution::new(view, output, inner.events.clone(), now);
         let execution = Arc::new(execution);
         inner.shared.table.insert(execution.clone());

@@ -52,18 +52,26 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
     }
 }
 
-/// Names this daemon's folders: pid and start time, so that a reused pid is somebody else.
+/// Names this daemon's folders: pid, start time and pid namespace. A reused pid is somebody else, and a daemon in another namespace,
+/// whose processes we cannot see, is never taken for dead.
 fn tag(pid: u32) -> String {
-    format!("{pid}-{}", start_time(pid).unwrap_or(0))
+    format!("{pid}-{}-{}", start_time(pid).unwrap_or(0), pid_namespace().unwrap_or(0))
 }
 
 fn tag_is_alive(tag: &str) -> bool {
-    let Some((pid, start)) = tag.split_once('-') else { return true };
-    match (pid.parse(), start.parse()) {
-        (Ok(pid), Ok(start)) => start_time(pid) == Some(start),
+    let mut parts = tag.split('-').map(str::parse::<u64>);
+    let (Some(Ok(pid)), Some(Ok(start)), Some(Ok(namespace))) = (parts.next(), parts.next(), parts.next()) else {
         // Not a name of ours.
-        _ => true,
-    }
+        return true;
+    };
+    let foreign = pid_namespace() != Some(namespace);
+    foreign || u32::try_from(pid).ok().and_then(start_time) == Some(start)
+}
+
+/// Inode of our pid namespace.
+fn pid_namespace() -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self/ns/pid").ok().map(|meta| meta.ino())
 }
 
 /// Field 22 of `/proc/PID/stat`, clock ticks since boot.

@@ -21,9 +21,13 @@ use std::time::Duration;
 
 /// Runs a supervisor to its end; the result is the process's exit code. 0 promises that no child is left.
 pub(crate) fn supervise(daemon: OwnedFd, context: &Context, slot: u32) -> i32 {
-    match Supervisor::prepare(daemon, context, slot) {
-        Ok(supervisor) => supervisor.serve(),
-        Err(_) => 1,
+    match Supervisor::prepare(context, slot) {
+        Ok(supervisor) => supervisor.attach(daemon).serve(),
+        Err(error) => {
+            let failed = confine::failure("prepare a supervisor", error);
+            let _ = protocol::send(daemon.as_fd(), &Report::StartFailed(failed), &[]);
+            1
+        }
     }
 }
 
@@ -86,7 +90,7 @@ enum Source {
 }
 
 impl<'a> Supervisor<'a> {
-    fn prepare(daemon: OwnedFd, context: &'a Context, slot: u32) -> io::Result<Supervisor<'a>> {
+    fn prepare(context: &'a Context, slot: u32) -> io::Result<Supervisor<'a>> {
         process::set_name(c"execd-super");
         setsid()?;
         // Both are per process and not inherited, or cleared, across a fork.
@@ -102,7 +106,7 @@ impl<'a> Supervisor<'a> {
         drop(theirs);
         Ok(Supervisor {
             context,
-            daemon: Some(daemon),
+            daemon: None,
             signals,
             alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
             group,
@@ -110,6 +114,10 @@ impl<'a> Supervisor<'a> {
             child,
             run: None,
         })
+    }
+
+    fn attach(self, daemon: OwnedFd) -> Supervisor<'a> {
+        Supervisor { daemon: Some(daemon), ..self }
     }
 
     fn serve(mut self) -> i32 {
