@@ -6,16 +6,21 @@ use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{Api, Shared};
 use crate::exec::Engine;
+use crate::limits::protection::Protection;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Response, StatusCode};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
+/// The readiness check that says whether executions can be started at all.
+pub const ZYGOTE: &str = "zygote";
+
 /// `GET /livez`: 200 as long as the daemon answers at all.
-pub(super) async fn livez(RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    probe(&[("serving", true)], &[], "livez", verbose(query.as_deref())?)
+pub(super) async fn livez(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
+    probe(&[("zygote", !api.is_broken())], &[], "livez", verbose(query.as_deref())?)
 }
 
 /// `GET /readyz`: 503 while starting or draining.
@@ -47,7 +52,11 @@ pub(super) async fn health(
     if full && !entitled {
         return Err(Problem::new(Code::Unauthorized, "the full form needs the access token"));
     }
-    Ok(json(api.health(full)))
+    let mut response = json(api.health(full));
+    if api.is_broken() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
 }
 
 /// The slow-changing parts of the full form, kept as text: a load balancer may ask thousands of times a second.
@@ -69,9 +78,12 @@ impl Cache {
     pub(super) fn new(engine: &Engine) -> Self {
         let body = EnforcementBody::of(engine);
         let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "null".to_owned());
+        let rows = engine.protection();
+        let protection: BTreeMap<&str, &Protection> = rows.iter().map(|row| (row.name, row)).collect();
         let enforcement = format!(
-            ",\"enforcement\":{},\"containment\":{},\"notes\":{}",
+            ",\"enforcement\":{},\"protection\":{},\"containment\":{},\"notes\":{}",
             json(serde_json::to_string(&body.enforcement)),
+            json(serde_json::to_string(&protection)),
             json(serde_json::to_string(&body.containment)),
             json(serde_json::to_string(&body.notes)),
         );
@@ -94,6 +106,11 @@ impl Cache {
 }
 
 impl Api {
+    /// The daemon itself cannot do its work any more: without a zygote nothing can be started, and only a restart brings one back.
+    fn is_broken(&self) -> bool {
+        self.readiness.checks().iter().any(|(name, ok)| *name == ZYGOTE && !ok)
+    }
+
     /// What makes the daemon weaker, not unready: it goes on and counts what it drops.
     pub(super) fn soft_checks(&self) -> [(&'static str, bool); 2] {
         [("log", !self.telemetry.log.failing()), ("state_dir", !self.engine.journal().is_failing())]
@@ -107,7 +124,11 @@ impl Api {
 
     fn health(&self, full: bool) -> String {
         let checks = self.all_checks();
-        let status = if checks.iter().all(|(_, ok)| *ok) { "healthy" } else { "degraded" };
+        let status = match (self.is_broken(), checks.iter().all(|(_, ok)| *ok)) {
+            (true, _) => "unhealthy",
+            (false, true) => "healthy",
+            (false, false) => "degraded",
+        };
         let (version, uptime) = (env!("CARGO_PKG_VERSION"), self.telemetry.uptime_ms());
         let mut out = String::with_capacity(if full { 4096 } else { 96 });
         // Writing to a string cannot fail.

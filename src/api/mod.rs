@@ -32,6 +32,7 @@ mod test_daemon;
 mod watch;
 
 pub use guard::Rules;
+pub use health::ZYGOTE;
 pub use problem::{Code, Problem};
 pub use routes::endpoints;
 pub use server::Server;

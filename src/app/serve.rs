@@ -291,7 +291,7 @@ impl Daemon {
                 Ended::Main(crate::sys::process::Exit::Code(code)) => main = Some(Exit::Code(code)),
                 Ended::Main(crate::sys::process::Exit::Signal(signal)) => main = Some(Exit::Signal(signal)),
                 Ended::Zygote => {
-                    self.readiness.set("zygote", false);
+                    self.readiness.set(api::ZYGOTE, false);
                     self.telemetry.log.error("the zygote died: no execution can be started; restart the daemon", &[]);
                 }
             }

@@ -16,6 +16,7 @@ use super::workdir;
 use crate::cgroup::domain::Domain;
 use crate::config::AgentTypes;
 use crate::limits::plan;
+use crate::limits::protection::{self, Protection};
 use crate::limits::world::{Containment, Subject, World};
 use crate::limits::{Enforcement, LimitKey};
 use crate::supervisor::protocol::Spec;
@@ -286,13 +287,18 @@ impl Engine {
         self.inner.shared.table.counts()
     }
 
+    /// The protection table of an ordinary typed execution.
+    pub fn protection(&self) -> Vec<Protection> {
+        protection::table(&self.inner.world, self.typical())
+    }
+
     /// The enforcement table of an ordinary typed execution.
     pub fn enforcement(&self) -> Vec<(LimitKey, Enforcement)> {
-        let subject = Subject {
-            other_uid: self.inner.user.is_some_and(|(uid, _)| uid != self.inner.daemon_uid),
-            ..Subject::TYPICAL
-        };
-        plan::table(&self.inner.world, subject)
+        plan::table(&self.inner.world, self.typical())
+    }
+
+    fn typical(&self) -> Subject {
+        Subject { other_uid: self.inner.user.is_some_and(|(uid, _)| uid != self.inner.daemon_uid), ..Subject::TYPICAL }
     }
 
     /// What this sandbox offers.

@@ -5,6 +5,7 @@
 
 pub mod budget;
 pub mod plan;
+pub mod protection;
 pub mod world;
 
 use serde::{Deserialize, Serialize};
