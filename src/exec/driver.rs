@@ -299,7 +299,7 @@ impl Attempt {
             }
             Ok(Some(Report::Started { pid })) => {
                 execution.note_started(pid);
-                driver.shared.pool.refill();
+                driver.shared.refill_soon();
                 driver.shared.journal.put(&execution.view());
             }
             Ok(Some(Report::StartFailed(failed))) => {

@@ -63,7 +63,19 @@ pub(super) struct Shared {
     table: Table,
 }
 
+/// The next supervisor is forked when the command that has just started has had the processors for a moment: most are short.
+const REFILL_AFTER: Duration = Duration::from_millis(3);
+
 impl Shared {
+    /// Forks a new reserve, beside what is going on.
+    pub(super) fn refill_soon(self: &Arc<Self>) {
+        let shared = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REFILL_AFTER).await;
+            shared.pool.refill();
+        });
+    }
+
     /// An execution ended: old ones may now have to go.
     pub(super) fn ended(&self, _execution: &Execution) {
         for id in self.table.evict() {

@@ -67,7 +67,8 @@ impl MainCommand {
 fn become_command(argv: &[CString], open_files_soft: u64) -> io::Error {
     take_terminal();
     let _ = process::set_soft_rlimit(libc::RLIMIT_NOFILE as u32, open_files_soft);
-    process::reset_signals();
+    process::default_dispositions();
+    process::restore_signals();
     let Some(program) = argv.first() else { return io::Error::from_raw_os_error(libc::ENOENT) };
     nix::unistd::execvp(program, argv).err().map_or_else(|| io::Error::other("execvp returned"), io::Error::from)
 }

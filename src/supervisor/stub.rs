@@ -56,6 +56,8 @@ impl Stub<'_> {
         process::set_name(c"execd-stub");
         process::close_from(3, &[self.socket.as_raw_fd()]);
         setsid().map_err(|error| failure("start a session", error))?;
+        // The mask stays full until the exec: nothing may interrupt the preparation.
+        process::default_dispositions();
         if let Some(group) = self.group {
             group.join().map_err(|error| failure("join the execution's groups", error))?;
         }
@@ -105,7 +107,7 @@ impl Stub<'_> {
         if spec.confined {
             self.confine(&spec)?;
         }
-        process::reset_signals();
+        process::restore_signals();
         Err(program.exec())
     }
 

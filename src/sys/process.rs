@@ -74,22 +74,13 @@ fn close_listed(first: u32, keep: &[u32]) {
     }
 }
 
-/// Default disposition for every signal and an empty mask: what a program expects to start with.
-pub fn reset_signals() {
+/// Default disposition for every signal: what a program expects to start with. The mask is left alone.
+pub fn default_dispositions() {
     for number in 1..=64 {
         // SAFETY: SIG_DFL installs no handler; SIGKILL, SIGSTOP and libc-internal numbers answer EINVAL, which is fine.
+        // Flags such as SA_NOCLDWAIT go with the old action.
         unsafe { libc::signal(number, libc::SIG_DFL) };
     }
-    let mut action = libc::sigaction {
-        sa_sigaction: libc::SIG_DFL,
-        // SAFETY: an all-zero sigset_t is the empty set on Linux.
-        sa_mask: unsafe { std::mem::zeroed() },
-        sa_flags: 0,
-        sa_restorer: None,
-    };
-    // SAFETY: a plain default action for SIGCHLD clears SA_NOCLDWAIT too.
-    unsafe { libc::sigaction(libc::SIGCHLD, &raw mut action, std::ptr::null_mut()) };
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
 /// Unblocks every signal and leaves dispositions alone.
