@@ -26,6 +26,13 @@ impl Stream {
             Stream::Stderr => "stderr",
         }
     }
+
+    const fn alone(self) -> Selection {
+        match self {
+            Stream::Stdout => Selection::Stdout,
+            Stream::Stderr => Selection::Stderr,
+        }
+    }
 }
 
 /// What a reader wants to see.
@@ -130,6 +137,11 @@ struct Inner {
     closed: bool,
     followers: Vec<Follower>,
     next_follower: u64,
+    /// How far any reader has come in each stream.
+    seen: Offsets,
+    lost: u64,
+    /// Most bytes that any follower took, a loss counted as one chunk at most.
+    taken: u64,
     pump_waits: bool,
     last_at: Option<u64>,
 }
@@ -139,6 +151,7 @@ struct Follower {
     id: u64,
     selection: Selection,
     cursor: u64,
+    taken: u64,
 }
 
 impl Output {
@@ -188,10 +201,9 @@ impl Output {
         self.lock().end.of(Selection::Both)
     }
 
-    /// Bytes that neither ring nor file holds any more.
+    /// Bytes that fell out of the ring before anybody read them, and that the file does not hold either.
     pub fn lost(&self) -> u64 {
-        let inner = self.lock();
-        inner.ring_start().of(Selection::Both).saturating_sub(inner.file_end().of(Selection::Both))
+        self.lock().lost
     }
 
     /// When the last byte came, unix ms.
@@ -206,7 +218,10 @@ impl Output {
 
     /// Reads from `cursor` on, at most [`MAX_CHUNK`] bytes. A cursor past the end waits there.
     pub fn read(&self, selection: Selection, cursor: u64) -> Chunk {
-        self.lock().read(selection, cursor)
+        let mut inner = self.lock();
+        let chunk = inner.read(selection, cursor);
+        inner.note_seen(&chunk);
+        chunk
     }
 
     /// Registers a follower: the ring grows while there is one.
@@ -214,21 +229,30 @@ impl Output {
         let mut inner = self.lock();
         let id = inner.next_follower;
         inner.next_follower += 1;
-        inner.followers.push(Follower { id, selection, cursor });
+        inner.followers.push(Follower { id, selection, cursor, taken: 0 });
         id
     }
 
     /// A follower has taken everything before `cursor`.
     pub fn progress(&self, id: u64, cursor: u64) {
-        let mut inner = self.lock();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         if let Some(follower) = inner.followers.iter_mut().find(|follower| follower.id == id) {
+            let step = cursor.saturating_sub(follower.cursor).min(MAX_CHUNK as u64);
             follower.cursor = cursor;
+            follower.taken += step;
+            inner.taken = inner.taken.max(follower.taken);
         }
         let waited_for = std::mem::take(&mut inner.pump_waits);
-        drop(inner);
+        drop(guard);
         if waited_for {
             self.progressed.notify_waiters();
         }
+    }
+
+    /// Bytes that the best follower has taken so far.
+    pub fn taken(&self) -> u64 {
+        self.lock().taken
     }
 
     /// Waits until some follower gets on.
@@ -269,6 +293,25 @@ impl Inner {
         while self.ring_bytes > cap || self.ring.len() > MAX_SEGMENTS {
             let Some(oldest) = self.ring.pop_front() else { break };
             self.ring_bytes -= oldest.bytes.len();
+            self.lost += self.unseen(&oldest);
+        }
+    }
+
+    /// How many bytes of a segment that leaves the ring nobody read and the file does not hold.
+    fn unseen(&self, segment: &Segment) -> u64 {
+        let selection = segment.stream.alone();
+        let start = segment.at.of(selection);
+        let kept = self.seen.of(selection).max(self.file_end().of(selection));
+        (start + segment.bytes.len() as u64).saturating_sub(start.max(kept))
+    }
+
+    fn note_seen(&mut self, chunk: &Chunk) {
+        for segment in &chunk.segments {
+            let after = segment.at.after(segment.stream, segment.bytes.len() as u64);
+            match segment.stream {
+                Stream::Stdout => self.seen.stdout = self.seen.stdout.max(after.stdout),
+                Stream::Stderr => self.seen.stderr = self.seen.stderr.max(after.stderr),
+            }
         }
     }
 
@@ -370,6 +413,19 @@ mod tests {
         assert_eq!(all.len() as u64 + lost, output.total());
         assert_eq!(lost, output.lost());
         assert!(all.len() <= RING_IDLE);
+    }
+
+    #[test]
+    fn what_was_read_before_it_fell_out_is_not_lost() {
+        let output = Output::new(None);
+        let mut cursor = 0;
+        for _ in 0..10 {
+            output.append(Stream::Stdout, Bytes::from(vec![b'x'; RING_IDLE / 4]), 1);
+            output.append(Stream::Stderr, Bytes::from_static(b"never read"), 1);
+            cursor = output.read(Selection::Stdout, cursor).next;
+        }
+        output.append(Stream::Stdout, Bytes::from(vec![b'x'; RING_IDLE]), 1);
+        assert_eq!(output.lost(), 100, "only standard error was not read");
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub struct UsageView {
     pub pids_denied: Option<u64>,
     /// captured bytes of stdout and stderr
     pub output_bytes: u64,
-    /// captured bytes that nobody can read any more
+    /// captured bytes that were dropped before anybody read them
     pub output_lost_bytes: u64,
 }
 
