@@ -10,7 +10,7 @@ pub(crate) fn run(pid: i32) {
     for name in ["environ", "mem", "maps", "auxv", "stack", "syscall", "io", "personality", "pagemap", "smaps_rollup"] {
         lines.push(describe(&format!("read_{name}"), read(&format!("/proc/{pid}/{name}"))));
     }
-    for name in ["root/etc", "cwd/.", "fd", "map_files", "exe"] {
+    for name in ["root/etc", "cwd/.", "exe"] {
         lines.push(describe(&format!("open_{name}"), File::open(format!("/proc/{pid}/{name}")).map(drop)));
     }
     for name in ["oom_score_adj", "comm", "coredump_filter", "clear_refs", "timerslack_ns", "autogroup"] {
