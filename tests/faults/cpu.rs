@@ -39,8 +39,11 @@ fn children_of_a_parent_that_ignores_sigchld_are_charged() {
     let start = Start::workload(&["spin-autoreap", "100"]).limit("cpu_time_ms", 1000).limit("wall_time_ms", 10_000);
     let end = daemon.run(&start);
     end.must_breach("cpu_time_ms", "cpu_time_limit");
+    let used = end.object["breach"]["used"].as_u64().unwrap();
+    assert!((990..=1000 + 2 * allowed_over(&daemon)).contains(&used), "{used} ms: {:#}", end.object);
+    // One child spins at a time, so the wall clock bounds what it can have used; others may want the processor too.
     let wall = end.usage("wall_ms").unwrap();
-    let room = if World::current() == World::Machine { 4000 } else { 1500 };
+    let room = if World::current() == World::Machine { 6000 } else { 3000 };
     assert!(wall <= room, "one spinning child at a time ran {wall} ms under a budget of one second");
 }
 
