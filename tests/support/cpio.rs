@@ -11,6 +11,7 @@ pub struct Archive {
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
 const DEVICE: u32 = 0o020_600;
 
@@ -21,6 +22,10 @@ impl Archive {
 
     pub fn program(&mut self, path: &str, content: &[u8]) {
         self.entry(path, PROGRAM, (0, 0), content);
+    }
+
+    pub fn file(&mut self, path: &str, content: &[u8]) {
+        self.entry(path, FILE, (0, 0), content);
     }
 
     pub fn link(&mut self, path: &str, target: &str) {

@@ -97,6 +97,7 @@ fn archive(folder: &Path, serve: &str, command: &str) -> Vec<u8> {
     archive.program("execd", &read(&world::execd()));
     archive.program("workload", &read(&world::workload()));
     archive.program("tests/inner", &read(&test_binary(folder).join("inner")));
+    archive.file("etc/passwd", b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
     // The kernel cannot pass "--" on to init, so a script does; it mounts nothing, that is execd's part.
     let init = format!("#!/bin/busybox sh\nexport EXECD_WORLD=vm PATH=/bin\nexec /execd {serve} -- {command}\n");
     archive.program("init", init.as_bytes());
