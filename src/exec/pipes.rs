@@ -4,8 +4,9 @@ use super::output::{Output, Stream};
 use super::request::Stdin;
 use crate::sys::time::unix_ms;
 use bytes::{Bytes, BytesMut};
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,11 +18,15 @@ use tokio::net::unix::pipe;
 /// First read buffer; output of most programs fits.
 const BLOCK_MIN: usize = 4 << 10;
 /// Read buffer of a program that fills the small one.
-const BLOCK_MAX: usize = 128 << 10;
-/// Longest single wait for a follower that is about to lose bytes.
-const PATIENCE: Duration = Duration::from_millis(10);
-/// Share of time that may be spent waiting for followers: a slow reader costs an execution at most a tenth of its speed.
-const PATIENCE_SHARE: u32 = 10;
+const BLOCK_MAX: usize = 256 << 10;
+/// Blocks kept for another use: those that a full ring can hold, and a few.
+const RETIRED_MAX: usize = 12;
+/// Pipe of a program that fills the largest buffer.
+const PIPE_SIZE: i32 = 512 << 10;
+/// Bytes per second above which a stream may be slowed down for the sake of a follower.
+const FLOOR_RATE: u64 = 256 << 20;
+/// Most waiting time that a stream can save up.
+const CREDIT_MAX: Duration = Duration::from_millis(200);
 
 /// Both sides of the three streams.
 #[derive(Debug)]
@@ -62,22 +67,20 @@ pub async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
 
 /// Moves one stream into the output until its end.
 pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>) {
-    let mut block = BytesMut::new();
-    let mut size = BLOCK_MIN;
+    let mut blocks = Blocks::default();
     let mut patience = Patience::default();
     loop {
-        if block.capacity() < size.min(BLOCK_MIN) {
-            block = BytesMut::with_capacity(size);
-        }
+        let block = blocks.writable();
         let room = block.capacity();
-        match pipe.read_buf(&mut block).await {
+        match pipe.read_buf(block).await {
             Ok(0) | Err(_) => return,
             Ok(length) => {
-                // A full buffer asks for a larger one, so that a fast stream takes few system calls.
-                if length == room {
-                    size = (size * 4).min(BLOCK_MAX);
-                }
+                patience.earn(length);
                 output.append(stream, block.split().freeze(), unix_ms());
+                if length == room && blocks.grow() {
+                    // Not allowed to everybody; then reads stay short.
+                    let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+                }
             }
         }
         if output.is_pressed() {
@@ -89,27 +92,78 @@ pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>)
     }
 }
 
-/// A bounded willingness to wait: an execution never blocks on a slow reader.
-#[derive(Debug, Default)]
+/// Read buffers that are used again once nobody holds a segment of them any more: fresh memory for each read would cost more in
+/// page faults than the copy itself.
+#[derive(Debug)]
+struct Blocks {
+    now: BytesMut,
+    retired: VecDeque<BytesMut>,
+    size: usize,
+}
+
+impl Default for Blocks {
+    fn default() -> Blocks {
+        Blocks { now: BytesMut::new(), retired: VecDeque::new(), size: BLOCK_MIN }
+    }
+}
+
+impl Blocks {
+    /// A block with room for a read.
+    fn writable(&mut self) -> &mut BytesMut {
+        if self.now.capacity() < self.size.min(BLOCK_MIN) {
+            let next = self.recycled().unwrap_or_else(|| BytesMut::with_capacity(self.size));
+            let full = std::mem::replace(&mut self.now, next);
+            if self.size == BLOCK_MAX && self.retired.len() < RETIRED_MAX {
+                self.retired.push_back(full);
+            }
+        }
+        &mut self.now
+    }
+
+    /// The oldest block, if it is free again: segments leave the ring in the order in which they came.
+    fn recycled(&mut self) -> Option<BytesMut> {
+        let mut oldest = self.retired.pop_front()?;
+        if oldest.try_reclaim(self.size) {
+            return Some(oldest);
+        }
+        self.retired.push_front(oldest);
+        None
+    }
+
+    /// A full buffer asks for larger ones, so that a fast stream takes few system calls. True when they have just become the largest.
+    fn grow(&mut self) -> bool {
+        let before = self.size;
+        self.size = (self.size * 4).min(BLOCK_MAX);
+        before < BLOCK_MAX && self.size == BLOCK_MAX
+    }
+}
+
+/// A bounded willingness to wait for a follower that is about to lose bytes: an execution never blocks on a slow reader.
+///
+/// Every byte that passes earns the time in which it passes at `FLOOR_RATE`, so waiting can slow an execution down to half of that rate and
+/// no further, and a reader that stops costs it `CREDIT_MAX` once: then it falls out of the ring and is waited for no more.
+#[derive(Debug)]
 struct Patience {
-    began: Option<tokio::time::Instant>,
-    spent: Duration,
+    credit: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { credit: CREDIT_MAX / 4 }
+    }
 }
 
 impl Patience {
+    fn earn(&mut self, bytes: usize) {
+        let earned = Duration::from_nanos(bytes as u64 * 1_000_000_000 / FLOOR_RATE);
+        self.credit = (self.credit + earned).min(CREDIT_MAX);
+    }
+
     async fn wait_for_followers(&mut self, output: &Output) {
-        let began = *self.began.get_or_insert_with(tokio::time::Instant::now);
-        loop {
-            let waited = tokio::time::Instant::now();
-            let allowed = began.elapsed() / PATIENCE_SHARE + PATIENCE;
-            if self.spent >= allowed || !output.is_pressed() {
-                return;
-            }
-            let in_time = tokio::time::timeout(PATIENCE, output.progressed()).await.is_ok();
-            self.spent += waited.elapsed();
-            if !in_time {
-                return;
-            }
+        while output.is_pressed() && !self.credit.is_zero() {
+            let began = tokio::time::Instant::now();
+            let in_time = tokio::time::timeout(self.credit, output.progressed()).await.is_ok();
+            self.credit = if in_time { self.credit.saturating_sub(began.elapsed()) } else { Duration::ZERO };
         }
     }
 }
