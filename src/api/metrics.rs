@@ -4,11 +4,13 @@ use super::negotiate::{self, Offer};
 use super::problem::{Code, Problem};
 use super::query::Query;
 use super::{Api, Shared};
+use crate::sample::Snapshot;
 use crate::telemetry::exposition::Form;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use axum::http::{HeaderMap, Response};
+use std::time::Duration;
 
 const JSON: Offer = ("application", "json");
 const TEXT: Offer = ("text", "plain");
@@ -30,7 +32,7 @@ pub(super) async fn metrics(
     let query = Query::parse(query.as_deref())?;
     let asked = query.word("format", &["json", "prometheus", "openmetrics"])?;
     let format = format(asked, accept(&headers)).ok_or_else(not_acceptable)?;
-    render(&api, format)
+    render(&api, format).await
 }
 
 /// `GET /metrics/prometheus`: one of Prometheus' two forms whatever else is accepted.
@@ -39,7 +41,7 @@ pub(super) async fn prometheus(State(api): State<Shared>, headers: HeaderMap) ->
         Some(1) => Form::OpenMetrics,
         _ => Form::Text,
     };
-    render(&api, Format::Prometheus(form))
+    render(&api, Format::Prometheus(form)).await
 }
 
 fn format(asked: Option<&str>, accept: Option<&str>) -> Option<Format> {
@@ -61,8 +63,21 @@ fn not_acceptable() -> Problem {
     Problem::new(Code::NotAcceptable, "metrics come as JSON, Prometheus text or OpenMetrics").with("allowed", forms)
 }
 
-fn render(api: &Api, format: Format) -> Result<Response<Body>, Problem> {
+/// A rate needs a window: whoever asks in the daemon's first moments waits for one instead of getting a null that typed clients refuse.
+const FIRST_WINDOW: Duration = Duration::from_millis(100);
+
+async fn look(api: &Api) -> Snapshot {
     let snapshot = api.look();
+    let uptime = Duration::from_millis(api.telemetry.uptime_ms());
+    if snapshot.cpu_used_pct.is_some() || uptime > FIRST_WINDOW * 2 {
+        return snapshot;
+    }
+    tokio::time::sleep(FIRST_WINDOW).await;
+    api.look()
+}
+
+async fn render(api: &Api, format: Format) -> Result<Response<Body>, Problem> {
+    let snapshot = look(api).await;
     let (kind, body) = match format {
         Format::Json => {
             let failed = |e| Problem::new(Code::RuntimeError, format!("the figures cannot be written as JSON: {e}"));

@@ -338,7 +338,7 @@ impl Inner {
             }
         }
         if chunk.segments.is_empty() {
-            chunk.segments = self.from_ring(selection, chunk.next);
+            chunk.segments = self.ring_from(selection, chunk.next);
         }
         if let Some(last) = chunk.segments.last() {
             chunk.next = last.at.of(selection) + last.bytes.len() as u64;
@@ -347,7 +347,7 @@ impl Inner {
         chunk
     }
 
-    fn from_ring(&self, selection: Selection, cursor: u64) -> Vec<Segment> {
+    fn ring_from(&self, selection: Selection, cursor: u64) -> Vec<Segment> {
         // The offsets of a selection never decrease along the ring, so the first segment is found by halving.
         let first = self.ring.partition_point(|segment| {
             segment.at.after(segment.stream, segment.bytes.len() as u64).of(selection) <= cursor
