@@ -7,9 +7,13 @@ pub mod serve;
 
 pub use ground::Ground;
 
+/// How long a thread of the runtime's pool waits for more work.
+const POOL_KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The runtime: one thread. More are slower for this load, and a forked child of a threaded daemon would be a hazard.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    // Threads that write records go soon after: an idle daemon has one thread and no timer.
+    tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(POOL_KEEP_ALIVE).build()
 }
 
 /// What `execd doctor --offline` shows: the enforcement table of this place, found the way a daemon would find it.

@@ -111,10 +111,10 @@ impl Group {
         if let Some(bytes) = limits.memory_bytes {
             self.limit_memory(bytes)?;
         }
-        if let Some(tasks) = limits.pids {
-            if let Some(dir) = self.pids_dir() {
-                files::write_u64(&dir.join("pids.max"), tasks)?;
-            }
+        if let Some(tasks) = limits.pids
+            && let Some(dir) = self.pids_dir()
+        {
+            files::write_u64(&dir.join("pids.max"), tasks)?;
         }
         if let Some(cores) = limits.cpu_cores {
             self.limit_rate(cores)?;
@@ -168,12 +168,11 @@ impl Group {
 
     /// User and system CPU time since the group was made, µs.
     pub fn cpu_us(&self) -> Option<(u64, u64)> {
-        if let Some(dir) = &self.v2 {
-            if let Ok([Some(user), Some(system)]) =
+        if let Some(dir) = &self.v2
+            && let Ok([Some(user), Some(system)]) =
                 files::read_keyed(&dir.join("cpu.stat"), &["user_usec", "system_usec"])
-            {
-                return Some((user, system));
-            }
+        {
+            return Some((user, system));
         }
         let dir = self.cpuacct1.as_ref()?;
         let user = files::read_u64(&dir.join("cpuacct.usage_user")).ok()?;
@@ -243,10 +242,10 @@ impl Group {
 
     /// KILL to every member. `cgroup.kill` where there is one, else freeze, kill, thaw.
     pub fn kill(&self) {
-        if let Some(dir) = self.v2.as_ref().filter(|_| self.v2_kill) {
-            if files::write(&dir.join("cgroup.kill"), "1").is_ok() {
-                return;
-            }
+        if let Some(dir) = self.v2.as_ref().filter(|_| self.v2_kill)
+            && files::write(&dir.join("cgroup.kill"), "1").is_ok()
+        {
+            return;
         }
         let freezer = self.freezer1.as_ref();
         if let Some(dir) = freezer {

@@ -14,11 +14,11 @@ pub(super) fn create(root: &Path, id: &str, uid: Option<u32>, gid: Option<u32>) 
     DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(|error| named("create", root, error))?;
     let dir = root.join(id);
     DirBuilder::new().mode(0o700).create(&dir).map_err(|error| named("create", &dir, error))?;
-    if uid.is_some() || gid.is_some() {
-        if let Err(error) = chown(&dir, uid, gid) {
-            let _ = fs::remove_dir(&dir);
-            return Err(named("chown", &dir, error));
-        }
+    if (uid.is_some() || gid.is_some())
+        && let Err(error) = chown(&dir, uid, gid)
+    {
+        let _ = fs::remove_dir(&dir);
+        return Err(named("chown", &dir, error));
     }
     Ok(dir)
 }

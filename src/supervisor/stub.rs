@@ -80,11 +80,11 @@ impl Stub<'_> {
 
     fn become_command(&self) -> Result<Never, StartFailure> {
         let (spec, streams) = self.receive_spec()?;
-        if !spec.confined {
-            if let Some(outside) = &self.outside {
-                setns(outside, CloneFlags::CLONE_NEWNS)
-                    .map_err(|error| failure("return to the sandbox's mounts", error))?;
-            }
+        if !spec.confined
+            && let Some(outside) = &self.outside
+        {
+            setns(outside, CloneFlags::CLONE_NEWNS)
+                .map_err(|error| failure("return to the sandbox's mounts", error))?;
         }
         for (target, stream) in streams.iter().enumerate() {
             process::dup_onto(stream, target as i32).map_err(|error| failure("connect the standard streams", error))?;

@@ -126,10 +126,10 @@ impl Watch {
     /// Looks at whatever is due.
     pub(crate) fn look_if_due(&mut self, sources: &Sources<'_>) -> Option<Breach> {
         let now = time::monotonic();
-        if now >= self.look_at {
-            if let Some(breach) = self.look(sources) {
-                return Some(breach);
-            }
+        if now >= self.look_at
+            && let Some(breach) = self.look(sources)
+        {
+            return Some(breach);
         }
         let due = self.storage.walk.is_some() || self.storage.next_at.is_some_and(|at| now >= at);
         if due { self.step_storage(sources) } else { None }
