@@ -67,6 +67,11 @@ impl State {
         Running(self.clone())
     }
 
+    /// A request came and is answered in the same breath.
+    pub(super) fn answered_at_once(&self) {
+        self.head_since.store(0, Relaxed);
+    }
+
     /// Whether nothing runs on it, and since when in milliseconds after `opened`.
     pub fn idle_for(&self) -> Option<Duration> {
         if self.running.load(Relaxed) > 0 {

@@ -1,14 +1,14 @@
 //! What the daemon is set to and how much it has done: `/v1/agent-types`, `/v1/stats`, `/v1/alerts`, `/v1/enforcement`.
 
+use super::Api;
 use super::body;
 use super::problem::Problem;
-use super::{Api, Shared};
+use super::routes::Asked;
 use crate::agent_type::AgentType;
 use crate::exec::{Engine, Status};
 use crate::limits::world::Containment;
 use crate::limits::{Enforcement, LimitKey};
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ struct AgentTypesBody<'a> {
 }
 
 /// `GET /v1/agent-types`
-pub(super) async fn agent_types(State(api): State<Shared>) -> Result<Response<Body>, Problem> {
+pub(super) fn agent_types(api: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
     body::json(StatusCode::OK, &AgentTypesBody { agent_types: api.engine.agent_types().iter().collect() })
 }
 
@@ -75,7 +75,7 @@ struct StatsBody {
 }
 
 /// `GET /v1/stats`
-pub(super) async fn stats(State(api): State<Shared>) -> Result<Response<Body>, Problem> {
+pub(super) fn stats(api: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
     let (created, finished) = api.telemetry.executions.totals();
     let stats = StatsBody {
         executions: Counts::of(&api.engine),
@@ -102,7 +102,7 @@ struct AlertsBody {
 }
 
 /// `GET /v1/alerts`
-pub(super) async fn alerts(State(api): State<Shared>) -> Result<Response<Body>, Problem> {
+pub(super) fn alerts(api: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
     body::json(StatusCode::OK, &AlertsBody { alerts: api.alerts(&Counts::of(&api.engine)) })
 }
 
@@ -145,7 +145,7 @@ impl EnforcementBody {
 }
 
 /// `GET /v1/enforcement`
-pub(super) async fn enforcement(State(api): State<Shared>) -> Result<Response<Body>, Problem> {
+pub(super) fn enforcement(api: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
     body::json(StatusCode::OK, &EnforcementBody::of(&api.engine))
 }
 

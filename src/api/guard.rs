@@ -111,8 +111,9 @@ impl Rules {
             return if optional { Ok(()) } else { Err(Problem::new(Code::BadRequest, "the request has no Host")) };
         };
         let name = host_name(host).ok_or_else(|| Problem::new(Code::BadRequest, "the Host header is not a host"))?;
-        let ours = is_address(&name) || name == "localhost" || self.hosts.contains(&name);
-        if ours { Ok(()) } else { Err(self.host_refused(&name)) }
+        let named = |ours: &String| ours.eq_ignore_ascii_case(name);
+        let ours = is_address(name) || name.eq_ignore_ascii_case("localhost") || self.hosts.iter().any(named);
+        if ours { Ok(()) } else { Err(self.host_refused(name)) }
     }
 
     fn host_refused(&self, name: &str) -> Problem {
@@ -196,13 +197,20 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     uri.authority().map(Authority::as_str).or_else(|| headers.get(HOST)?.to_str().ok()).filter(|h| !h.is_empty())
 }
 
-/// The name in lower case without port; `None` when it is not a host at all.
-fn host_name(host: &str) -> Option<String> {
-    let authority: Authority = host.parse().ok()?;
-    if authority.as_str().contains('@') {
-        return None;
-    }
-    Some(authority.host().trim_end_matches('.').to_ascii_lowercase())
+/// The name or address without port and final dot; `None` when it is not a host at all. Written here because `Authority` copies
+/// what it parses, and this is asked of every request.
+fn host_name(host: &str) -> Option<&str> {
+    let end = match host.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let (name, port) = host.split_at(end);
+    let port = if port.is_empty() { port } else { port.strip_prefix(':')? };
+    let of_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let of_v6 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b':' | b'%' | b'[' | b']');
+    let fits = if name.starts_with('[') { name.bytes().all(of_v6) } else { name.bytes().all(of_name) };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    (fits && !name.is_empty() && port.bytes().all(|b| b.is_ascii_digit())).then_some(name)
 }
 
 fn is_address(name: &str) -> bool {

@@ -73,6 +73,9 @@ fn hosts() {
         ("127.0.0.1.evil.example", 403),
         ("user@127.0.0.1", 400),
         ("a b", 400),
+        ("127.0.0.1:80x", 400),
+        ("[::1", 400),
+        (":80", 400),
     ] {
         let got = status(rules().host(Version::HTTP_11, &Uri::from_static("/"), &headers(&[("host", host)])));
         assert_eq!(got, expected, "{host}");

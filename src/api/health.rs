@@ -1,16 +1,16 @@
 //! Probes: whether the daemon lives, is ready, and how it is. From memory: no file is opened, nothing is waited for.
 
+use super::Api;
 use super::facts::{Counts, EnforcementBody};
 use super::guard::Bearer;
 use super::problem::{Code, Problem};
 use super::query::Query;
-use super::{Api, Shared};
+use super::routes::Asked;
 use crate::exec::Engine;
 use crate::limits::protection::Protection;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -19,32 +19,28 @@ use std::sync::{Mutex, PoisonError};
 pub const ZYGOTE: &str = "zygote";
 
 /// `GET /livez`: 200 as long as the daemon answers at all.
-pub(super) async fn livez(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    probe(&[("zygote", !api.is_broken())], &[], "livez", verbose(query.as_deref())?)
+pub(super) fn livez(_: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Problem> {
+    probe(&[("serving", true)], &[], "livez", verbose(asked.query)?)
 }
 
 /// `GET /readyz`: 503 while starting or draining.
-pub(super) async fn readyz(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    probe(&api.readiness.checks(), &api.soft_checks(), "readyz", verbose(query.as_deref())?)
+pub(super) fn readyz(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Problem> {
+    probe(&api.readiness.checks(), &api.soft_checks(), "readyz", verbose(asked.query)?)
 }
 
 /// `GET /ping`: OpenSandbox's readiness.
-pub(super) async fn ping() -> StatusCode {
-    StatusCode::OK
+pub(super) fn ping(_: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
+    Ok(Response::new(Body::empty()))
 }
 
 /// `GET /health`: the brief form for everybody, the full one for who has the token. `?full=true` asks for the full one or a 401, `?full=false`
 /// for the brief one.
-pub(super) async fn health(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response<Body>, Problem> {
-    let query = Query::parse(query.as_deref())?;
+pub(super) fn health(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Problem> {
+    let query = Query::parse(asked.query)?;
     if query.get("verbose").is_some() && query.flag("verbose")? {
         return probe(&[], &api.all_checks(), "health", true);
     }
-    let entitled = api.rules.bearer(&headers) == Bearer::Entitled;
+    let entitled = api.rules.bearer(asked.headers) == Bearer::Entitled;
     let full = match query.get("full") {
         None => entitled,
         Some(_) => query.flag("full")?,
@@ -52,11 +48,7 @@ pub(super) async fn health(
     if full && !entitled {
         return Err(Problem::new(Code::Unauthorized, "the full form needs the access token"));
     }
-    let mut response = json(api.health(full));
-    if api.is_broken() {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
-    Ok(response)
+    Ok(json(api.health(full)))
 }
 
 /// The slow-changing parts of the full form, kept as text: a load balancer may ask thousands of times a second.
@@ -169,8 +161,8 @@ fn probe(
     verbose: bool,
 ) -> Result<Response<Body>, Problem> {
     let ok = hard.iter().all(|(_, ok)| *ok);
-    let body = if verbose || !ok { lines(hard, soft, name) } else { "ok".to_owned() };
-    let mut response = Response::new(Body::from(body));
+    let body = if verbose || !ok { Body::from(lines(hard, soft, name)) } else { Body::from("ok") };
+    let mut response = Response::new(body);
     if !ok {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }

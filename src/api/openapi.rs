@@ -1,6 +1,9 @@
 //! `GET /openapi.json`: the API document. It is written by people in `proto/openapi.yaml`; `proto/to-json` makes the JSON from it, and
 //! tests keep document, JSON and route table in step.
 
+use super::Api;
+use super::problem::Problem;
+use super::routes::Asked;
 use axum::body::Body;
 use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -8,10 +11,10 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue};
 const DOCUMENT: &str = include_str!("../../proto/openapi.json");
 
 /// The handler.
-pub(super) async fn document() -> Response<Body> {
+pub(super) fn document(_: &Api, _: &Asked<'_>) -> Result<Response<Body>, Problem> {
     let mut response = Response::new(Body::from(DOCUMENT));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Ok(response)
 }
 
 #[cfg(test)]

