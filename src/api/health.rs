@@ -11,6 +11,7 @@ use crate::limits::protection::Protection;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +20,8 @@ use std::sync::{Mutex, PoisonError};
 pub const ZYGOTE: &str = "zygote";
 
 /// `GET /livez`: 200 as long as the daemon answers at all.
-pub(super) fn livez(_: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Problem> {
-    probe(&[("serving", true)], &[], "livez", verbose(asked.query)?)
+pub(super) fn livez(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Problem> {
+    probe(&[(ZYGOTE, !api.is_broken())], &[], "livez", verbose(asked.query)?)
 }
 
 /// `GET /readyz`: 503 while starting or draining.
@@ -48,14 +49,30 @@ pub(super) fn health(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Pro
     if full && !entitled {
         return Err(Problem::new(Code::Unauthorized, "the full form needs the access token"));
     }
-    Ok(json(api.health(full)))
+    let mut response = json(api.health_body(full));
+    if api.is_broken() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    Ok(response)
 }
 
-/// The slow-changing parts of the full form, kept as text: a load balancer may ask thousands of times a second.
+/// What was written already: load balancers and probes may ask thousands of times a second.
 pub(super) struct Cache {
     /// Does not change while the daemon lives.
     enforcement: String,
     executions: Mutex<Executions>,
+    /// The whole body, brief and full, with what it was written from.
+    bodies: [Mutex<Option<(Written, Bytes)>>; 2],
+}
+
+/// Everything that a body depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Written {
+    uptime_ms: u64,
+    events: u64,
+    readiness: u64,
+    soft: [(&'static str, bool); 2],
+    panics: u64,
 }
 
 /// Counts of executions, as JSON too, and the number of events when they were taken.
@@ -79,7 +96,7 @@ impl Cache {
             json(serde_json::to_string(&body.containment)),
             json(serde_json::to_string(&body.notes)),
         );
-        Self { enforcement, executions: Mutex::default() }
+        Self { enforcement, executions: Mutex::default(), bodies: Default::default() }
     }
 
     /// Writes the counts and returns them. They change only with an event.
@@ -100,7 +117,7 @@ impl Cache {
 impl Api {
     /// The daemon itself cannot do its work any more: without a zygote nothing can be started, and only a restart brings one back.
     fn is_broken(&self) -> bool {
-        self.readiness.checks().iter().any(|(name, ok)| *name == ZYGOTE && !ok)
+        self.readiness.fails(ZYGOTE)
     }
 
     /// What makes the daemon weaker, not unready: it goes on and counts what it drops.
@@ -114,14 +131,34 @@ impl Api {
         checks
     }
 
-    fn health(&self, full: bool) -> String {
+    /// The body of this millisecond: the one already written if nothing has changed.
+    fn health_body(&self, full: bool) -> Bytes {
+        let now = Written {
+            uptime_ms: self.telemetry.uptime_ms(),
+            events: self.engine.events().count(),
+            readiness: self.readiness.changes(),
+            soft: self.soft_checks(),
+            panics: self.telemetry.panics.get(),
+        };
+        let mut kept = self.health.bodies[usize::from(full)].lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.as_ref() {
+            Some((written, body)) if *written == now => body.clone(),
+            _ => {
+                let body = Bytes::from(self.health(full, now.uptime_ms));
+                *kept = Some((now, body.clone()));
+                body
+            }
+        }
+    }
+
+    fn health(&self, full: bool, uptime: u64) -> String {
         let checks = self.all_checks();
         let status = match (self.is_broken(), checks.iter().all(|(_, ok)| *ok)) {
             (true, _) => "unhealthy",
             (false, true) => "healthy",
             (false, false) => "degraded",
         };
-        let (version, uptime) = (env!("CARGO_PKG_VERSION"), self.telemetry.uptime_ms());
+        let version = env!("CARGO_PKG_VERSION");
         let mut out = String::with_capacity(if full { 4096 } else { 96 });
         // Writing to a string cannot fail.
         let _ = write!(out, "{{\"status\":\"{status}\",\"version\":\"{version}\",\"uptime_ms\":{uptime}");
@@ -181,7 +218,7 @@ fn lines(hard: &[(&'static str, bool)], soft: &[(&'static str, bool)], name: &st
     out + name + if ok { " check passed\n" } else { " check failed\n" }
 }
 
-fn json(body: String) -> Response<Body> {
+fn json(body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     plain(&mut response, "application/json");
     response

@@ -1,11 +1,18 @@
 //! Readiness as named guards, so that "why not ready" is answered by name.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What stands in the way of being ready. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, bool>>>);
+pub struct Readiness(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    checks: Mutex<BTreeMap<&'static str, bool>>,
+    changes: AtomicU64,
+}
 
 /// Blocks readiness under its name until dropped.
 #[derive(Debug)]
@@ -23,7 +30,19 @@ impl Readiness {
 
     /// Sets a named check that goes back and forth, e.g. whether the log file takes lines.
     pub fn set(&self, name: &'static str, ready: bool) {
-        self.lock().insert(name, ready);
+        if self.lock().insert(name, ready) != Some(ready) {
+            self.0.changes.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often anything has changed.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Relaxed)
+    }
+
+    /// Whether a check is known and fails.
+    pub fn fails(&self, name: &str) -> bool {
+        self.lock().get(name) == Some(&false)
     }
 
     /// Every check by name.
@@ -38,7 +57,7 @@ impl Readiness {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, bool>> {
         // The map is whole whatever panicked beside it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,6 +78,10 @@ mod tests {
         drop(a);
         assert!(!readiness.ready());
         assert_eq!(readiness.checks(), [("a", true), ("b", false)]);
+        assert!(readiness.fails("b") && !readiness.fails("a") && !readiness.fails("unknown"));
+        let changes = readiness.changes();
+        readiness.set("a", true);
+        assert_eq!(readiness.changes(), changes, "nothing changed");
         drop(b);
         assert!(readiness.ready());
     }

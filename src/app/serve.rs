@@ -14,7 +14,7 @@ use crate::init::signals::Signals;
 use crate::init::termination::{self, Termination};
 use crate::sample::Sampler;
 use crate::supervisor::protocol::Exit;
-use crate::sys::secret;
+use crate::sys::{alloc, secret};
 use crate::telemetry::{Field, Level, Logger, Telemetry};
 use nix::sys::signal::Signal;
 use std::net::{SocketAddr, TcpListener};
@@ -34,6 +34,7 @@ pub fn serve(request: ServeRequest, signals: OwnedFd) -> anyhow::Result<u8> {
         secret::hide(token.as_bytes());
     }
     let ground = Ground::lay()?;
+    alloc::keep_on_this_thread();
     let machine_init = ground.machine_init;
     let (mode, zygote, domain) = (ground.mode, ground.zygote.pid, ground.context.domain.clone());
     let settings = request.settings.clone();
