@@ -43,7 +43,7 @@ pub(super) struct Route {
 /// Who answers a route.
 #[derive(Clone, Copy)]
 pub(super) enum Answer {
-    /// From memory, without waiting and without a body: called directly, for GET and HEAD. Probes and scrapes are most of a daemon's
+    /// From memory, without waiting and without a body: called directly, for GET and HEAD. Probes are most of a daemon's
     /// requests, and the way through the router would cost more than the answer.
     Now(AtOnce),
     /// Handlers behind axum's router.
