@@ -149,3 +149,10 @@ fn build_context() -> world::Scratch {
     std::fs::copy(world::which("busybox").unwrap(), at("dist/busybox")).unwrap();
     context
 }
+
+#[test]
+#[ignore = "for looking around: EXECD_MACHINE_COMMAND says what to run"]
+fn machine_by_hand() {
+    let command = std::env::var("EXECD_MACHINE_COMMAND").unwrap();
+    println!("{}", machine::run("", &command, Duration::from_secs(120)).unwrap_or_default());
+}

@@ -97,7 +97,7 @@ impl Daemon {
     fn wait_until_live(&self) {
         let limit = Duration::from_secs(5) * World::current().slowness();
         let live =
-            wait_for(limit, || self.probe("/livez", Duration::from_secs(1)).filter(|(status, _)| *status == 200));
+            wait_for(limit, || self.probe("/readyz", Duration::from_secs(1)).filter(|(status, _)| *status == 200));
         assert!(live.is_some(), "the daemon does not answer; its log:\n{}", self.log());
     }
 
