@@ -92,6 +92,7 @@ fn engine(telemetry: Arc<Telemetry>) -> Engine {
         work_root: std::env::temp_dir(),
         user: None,
         world: World {
+            subreaper: true,
             memory: None,
             pids: None,
             cpu_time: None,

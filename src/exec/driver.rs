@@ -2,6 +2,7 @@
 
 use super::engine::Shared;
 use super::execution::{Ask, Execution};
+use super::leftovers;
 use super::output::Stream;
 use super::pipes;
 use super::pool::Supervised;
@@ -9,9 +10,11 @@ use super::request::Stdin;
 use super::status::{Conclusion, Outcome, Status, Stop, conclude};
 use crate::cgroup::group;
 use crate::limits::LimitKey;
+use crate::limits::world::Containment;
 use crate::supervisor::protocol::{self, Breach, MainEnd, Order, Report, Spec, Usage};
 use crate::telemetry::executions::Ended;
 use nix::sys::socket::MsgFlags;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -165,9 +168,18 @@ impl Driver {
         self.conclude(outcome);
         if let Some(attempt) = attempt {
             attempt.run_to_the_end(self).await;
+            self.end_strays();
             self.shared.journal.put(&self.execution.view());
         }
         self.execution.output().close();
+    }
+
+    /// Where orphans leave the supervisor's tree, they are known by their environment only.
+    fn end_strays(&self) {
+        if self.shared.containment == Containment::None {
+            let id = self.execution.id();
+            tokio::task::spawn_blocking(move || leftovers::end(&HashSet::from([id])));
+        }
     }
 
     /// View, counters, record.

@@ -60,6 +60,7 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) domain: Domain,
+    pub(super) containment: Containment,
     table: Table,
 }
 
@@ -112,6 +113,7 @@ impl Engine {
             journal: parts.journal,
             telemetry: parts.telemetry,
             domain: parts.domain,
+            containment: parts.world.containment(),
             table: Table::default(),
         };
         let inner = Inner {

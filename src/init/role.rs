@@ -46,6 +46,6 @@ pub fn is_machine_init() -> bool {
     // Without /proc nobody has set up a container; with it, a container has a pid namespace of its own.
     match std::fs::read_link("/proc/self/ns/pid") {
         Ok(namespace) => namespace == Path::new("pid:[4026531836]"),
-        Err(_) => true,
+        Err(_) => !Path::new("/proc/self/stat").exists(),
     }
 }

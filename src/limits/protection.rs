@@ -76,6 +76,7 @@ mod tests {
             cpu_time: None,
             cpu_rate: None,
             kill: None,
+            subreaper: true,
             private_mounts: false,
             can_change_uid: true,
             seccomp: false,

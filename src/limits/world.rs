@@ -21,6 +21,8 @@ pub enum Containment {
     Cgroup1,
     /// the supervisor is the subreaper of the whole tree
     Subreaper,
+    /// descendants as long as their parents live, and by the mark in their environment at the end
+    None,
 }
 
 /// Facts about the sandbox. Each is the result of a probe, never an assumption from a version number.
@@ -36,6 +38,8 @@ pub struct World {
     pub cpu_rate: Option<CgroupVersion>,
     /// Who kills a whole child group.
     pub kill: Option<CgroupVersion>,
+    /// Orphans can be kept below a process of ours (`PR_SET_CHILD_SUBREAPER`; not in gVisor).
+    pub subreaper: bool,
     /// A private mount namespace can make the cgroup tree read-only for an execution (`CAP_SYS_ADMIN`).
     pub private_mounts: bool,
     /// Executions can run under another uid (`CAP_SETUID`).
@@ -56,7 +60,8 @@ impl World {
         match self.kill {
             Some(CgroupVersion::V2) => Containment::Cgroup2,
             Some(CgroupVersion::V1) => Containment::Cgroup1,
-            None => Containment::Subreaper,
+            None if self.subreaper => Containment::Subreaper,
+            None => Containment::None,
         }
     }
 }

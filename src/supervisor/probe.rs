@@ -34,6 +34,7 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         cpu_time: domain.cpu_time(),
         cpu_rate: domain.cpu_rate(),
         kill: domain.kill(),
+        subreaper: can_be_subreaper(),
         private_mounts: has_groups && has(CAP_SYS_ADMIN) && mounts_can_be_shielded(&shielded),
         can_change_uid: has(CAP_SETUID) && has(CAP_SETGID),
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists() || seccomp::notification_available(),
@@ -50,6 +51,11 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         cores: cores(),
         open_files_soft,
     }
+}
+
+/// Tried on ourselves, where it does no harm: the daemon is one anyway, or PID 1, to which orphans come in any case.
+fn can_be_subreaper() -> bool {
+    nix::sys::prctl::set_child_subreaper(true).is_ok()
 }
 
 /// Names this daemon's folders: pid, start time and pid namespace. A reused pid is somebody else, and a daemon in another namespace,

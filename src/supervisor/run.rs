@@ -95,7 +95,7 @@ impl<'a> Supervisor<'a> {
         setsid()?;
         // Both are per process and not inherited, or cleared, across a fork.
         prctl::set_dumpable(false)?;
-        prctl::set_child_subreaper(true)?;
+        let _ = prctl::set_child_subreaper(true);
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
         let group = Group::create(&context.domain, slot)?;
         let (ours, theirs) = fdpass::packet_pair()?;

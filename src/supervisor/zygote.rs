@@ -73,7 +73,8 @@ impl Inner {
         raise_oom_score();
         // After the last write to a file of our own in /proc: these belong to root from now on.
         prctl::set_dumpable(false)?;
-        prctl::set_child_subreaper(true)?;
+        // Not there in gVisor; the probe knows, and the daemon looks for leftovers itself.
+        let _ = prctl::set_child_subreaper(true);
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
         Ok(Inner { socket, signals, context, supervisors: HashSet::new(), strays: false })
     }
