@@ -21,7 +21,7 @@ dist:                ## dist/execd: the stripped static binary that everything b
 	@ls -l dist/execd
 
 test: dist           ## everything: units, the fault list here, in Docker and in a virtual machine
-	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo test --workspace $(ARGS)
+	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo test --workspace --no-fail-fast $(ARGS)
 
 lint:                ## formatting and clippy, warnings are errors
 	cargo fmt --all --check

@@ -55,7 +55,7 @@ fn cargo_builds_a_small_crate_under_the_implementation_type() {
     let daemon = Daemon::own(&[]);
     // Its own home and rustup come from the environment of whoever runs the tests.
     let mut start = Start::shell("cargo init --quiet --name small . && cargo build --quiet && ./target/debug/small");
-    start = start.set("agent_type", "IMPLEMENTATION");
+    start = start.set("agent_type", "IMPLEMENTATION").env("CARGO_TARGET_DIR", "target");
     for key in ["HOME", "PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
         if let Ok(value) = std::env::var(key) {
             start = start.env(key, &value);
