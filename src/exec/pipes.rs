@@ -113,8 +113,12 @@ impl Blocks {
         if self.now.capacity() < self.size.min(BLOCK_MIN) {
             let next = self.recycled().unwrap_or_else(|| BytesMut::with_capacity(self.size));
             let full = std::mem::replace(&mut self.now, next);
-            if self.size == BLOCK_MAX && self.retired.len() < RETIRED_MAX {
+            if self.size == BLOCK_MAX {
                 self.retired.push_back(full);
+            }
+            // The first one is of a smaller size and never fits: it must not stand in the way of the others.
+            if self.retired.len() > RETIRED_MAX {
+                self.retired.pop_front();
             }
         }
         &mut self.now
@@ -165,5 +169,32 @@ impl Patience {
             let in_time = tokio::time::timeout(self.credit, output.progressed()).await.is_ok();
             self.credit = if in_time { self.credit.saturating_sub(began.elapsed()) } else { Duration::ZERO };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_fast_stream_settles_on_a_few_blocks() {
+        let mut blocks = Blocks::default();
+        let mut ring = VecDeque::new();
+        let mut seen = HashSet::new();
+        for n in 0..200 {
+            let block = blocks.writable();
+            let room = block.capacity();
+            block.resize(room, 1);
+            if n >= 100 {
+                seen.insert(block.as_ptr() as usize);
+            }
+            ring.push_back(block.split().freeze());
+            if ring.len() > 8 {
+                ring.pop_front();
+            }
+            blocks.grow();
+        }
+        assert!(seen.len() <= RETIRED_MAX, "{} different blocks", seen.len());
     }
 }
