@@ -30,8 +30,10 @@ pub struct Group {
 /// Counters of a group. Missing keys are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// processes killed by the kernel for memory
+    /// processes killed by the kernel for memory, whoever's limit it was
     pub oom_kills: Option<u64>,
+    /// times that this group's own limit was reached with nothing to reclaim (v2 only)
+    pub own_ooms: Option<u64>,
     /// refused forks
     pub pids_denied: Option<u64>,
 }
@@ -212,13 +214,14 @@ impl Group {
 
     /// Evidence counters: read before and after, a difference is a breach.
     pub fn counters(&self) -> Counters {
-        let memory = |name: &str| {
+        let memory = |name: &str, key: &str| {
             let dir = self.memory_dir()?;
-            files::read_keyed(&dir.join(name), &["oom_kill"]).ok()?[0]
+            files::read_keyed(&dir.join(name), &[key]).ok()?[0]
         };
         let pids = || files::read_keyed(&self.pids_dir()?.join("pids.events"), &["max"]).ok()?[0];
         Counters {
-            oom_kills: memory(if self.v2_memory { "memory.events" } else { "memory.oom_control" }),
+            oom_kills: memory(if self.v2_memory { "memory.events" } else { "memory.oom_control" }, "oom_kill"),
+            own_ooms: memory("memory.events", "oom").filter(|_| self.v2_memory),
             pids_denied: pids(),
         }
     }

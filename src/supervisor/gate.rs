@@ -3,6 +3,7 @@
 use super::filter;
 use super::tree::{self, Snapshot};
 use crate::sys::seccomp::{self, Answer, Call};
+use crate::sys::time;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::VecDeque;
 use std::io;
@@ -22,8 +23,10 @@ pub(crate) struct Gate {
     granted: VecDeque<Instant>,
     /// Refused new tasks.
     pub(crate) denied: u64,
-    /// Some process set an action for SIGCHLD, so children may end without anybody waiting for them.
+    /// Some process told the kernel to reap its children by itself, so their CPU time may be on nobody's account.
     pub(crate) child_action: bool,
+    /// CPU time of ours that went into answers: a program that asks without end pays for it.
+    pub(crate) spent: Duration,
 }
 
 /// A permitted clone shows in /proc within this time unless its caller is kept off the CPU.
@@ -45,6 +48,7 @@ impl Gate {
             granted: VecDeque::new(),
             denied: 0,
             child_action: false,
+            spent: Duration::ZERO,
         }
     }
 
@@ -73,24 +77,34 @@ impl Gate {
     }
 
     fn serve_one(&mut self) -> io::Result<()> {
+        let before = time::own_cpu();
         let Some(call) = seccomp::receive(self.listener.as_fd())? else { return Ok(()) };
         let answer = self.decide(&call);
-        seccomp::answer(self.listener.as_fd(), call.id, answer)
+        let sent = seccomp::answer(self.listener.as_fd(), call.id, answer);
+        self.spent += time::own_cpu().saturating_sub(before);
+        sent
     }
 
     /// Registers only: whatever is answered here, the target cannot change what the kernel then does.
     fn decide(&mut self, call: &Call) -> Answer {
         if filter::is_child_action(call.nr) {
-            self.child_action = true;
+            self.child_action |= discards_children(call);
             return Answer::Continue;
         }
         if filter::is_new_task(call.nr) {
             return self.one_more_task();
         }
-        match filter::target_of(call.nr, &call.args) {
-            // A process group is named by its leader; its members are in its leader's session, so in the same tree.
-            Some(target) if tree::is_below(target.saturating_abs(), self.supervisor) => Answer::Continue,
-            Some(_) | None => Answer::Errno(libc::EPERM),
+        let Some(target) = filter::target_of(call.nr, &call.args) else { return Answer::Errno(libc::EPERM) };
+        let ours = if target > 0 {
+            tree::relation(target, self.supervisor)
+        } else {
+            Snapshot::take(self.supervisor).ok().and_then(|snapshot| snapshot.owns_group(target.saturating_neg()))
+        };
+        // Without a target the kernel's own answer is the same, and programs wait for it.
+        match ours {
+            Some(true) => Answer::Continue,
+            Some(false) => Answer::Errno(libc::EPERM),
+            None => Answer::Errno(libc::ESRCH),
         }
     }
 
@@ -122,4 +136,21 @@ impl Gate {
         }
         self.counted_at = Some(Instant::now());
     }
+}
+
+/// Whether a notified rt_sigaction makes the kernel reap children by itself: `SIG_IGN` or `SA_NOCLDWAIT` (sigaction(2)).
+///
+/// The structure is in the caller's memory, so a thread could change it under us; that is why this only widens what is charged
+/// and never allows anything. Memory that we may not read counts as yes.
+fn discards_children(call: &Call) -> bool {
+    use std::os::unix::fs::FileExt;
+    let mut action = [0; 16];
+    let read = std::fs::File::open(format!("/proc/{}/mem", call.tid))
+        .and_then(|mem| mem.read_exact_at(&mut action, call.args[1]));
+    if read.is_err() {
+        return true;
+    }
+    // struct kernel_sigaction: handler, flags, restorer, mask.
+    let word = |at: usize| action[at..at + 8].iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+    word(0) == libc::SIG_IGN as u64 || word(8) & libc::SA_NOCLDWAIT as u64 != 0
 }

@@ -37,8 +37,8 @@ pub(crate) fn kill_tree(root: i32, choose: impl Fn(i32) -> bool) {
     const PASSES: usize = 32;
     let mut stopped = std::collections::HashSet::new();
     for _ in 0..PASSES {
-        let Ok(snapshot) = Snapshot::take(root) else { break };
-        let fresh: Vec<i32> = chosen(&snapshot, root, &choose).filter(|pid| !stopped.contains(pid)).collect();
+        let Ok(found) = tree::below(root, &choose) else { break };
+        let fresh: Vec<i32> = found.into_iter().filter(|pid| !stopped.contains(pid)).collect();
         if fresh.is_empty() {
             break;
         }
@@ -53,22 +53,10 @@ pub(crate) fn kill_tree(root: i32, choose: impl Fn(i32) -> bool) {
     }
 }
 
-fn chosen<'a>(snapshot: &'a Snapshot, root: i32, choose: &'a impl Fn(i32) -> bool) -> impl Iterator<Item = i32> + 'a {
-    let direct: Vec<i32> = snapshot
-        .living()
-        .filter(|process| process.parent == root && choose(process.pid))
-        .map(|process| process.pid)
-        .collect();
-    snapshot
-        .living()
-        .filter(move |process| direct.iter().any(|top| process.pid == *top || snapshot.is_below(process.pid, *top)))
-        .map(|process| process.pid)
-}
-
 fn everyone(root: i32, group: Option<&Group>) -> Vec<i32> {
     let mut pids: Vec<i32> = Snapshot::take(root).map(|s| s.living().map(|p| p.pid).collect()).unwrap_or_default();
     if let Some(group) = group {
-        pids.extend(group.members().into_iter().filter(|pid| tree::is_below(*pid, root)));
+        pids.extend(group.members().into_iter().filter(|pid| tree::relation(*pid, root) == Some(true)));
         pids.sort_unstable();
         pids.dedup();
     }

@@ -36,6 +36,14 @@ pub(crate) fn of_tree(snapshot: &Snapshot, threshold: u64) -> Memory {
     Memory { bytes, exact: true }
 }
 
+/// Whether some process waits for a vfork child (proc_pid_stat(5): state D) that is as large as itself: then both may be one address
+/// space, which the sums count twice until the child's exec.
+pub(crate) fn may_share_an_address_space(snapshot: &Snapshot) -> bool {
+    let waiting: Vec<(i32, u64)> =
+        snapshot.living().filter(|process| process.state == b'D').map(|p| (p.pid, p.resident_pages)).collect();
+    snapshot.living().any(|child| waiting.contains(&(child.parent, child.resident_pages)))
+}
+
 /// Small processes need no second file: all their resident pages cannot matter.
 const NEGLIGIBLE_PAGES: u64 = 64;
 

@@ -170,15 +170,15 @@ pub struct Usage {
     pub pids_denied: u64,
 }
 
-/// Stub to supervisor, before its exec. End of stream means that exec succeeded.
+/// Stub to supervisor, before its exec. The end of the stream after `Executing` means that exec succeeded; before it, that the stub died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubReport {
     /// joined its groups and waits for the specification
     Prepared,
-    /// the filter's listener comes with this message
-    Listener,
     /// all is set, waits for the release
     Held,
+    /// last word before the exec; the filter's listener comes with it, if there is one
+    Executing,
     /// could not start the command
     Failed(StartFailure),
 }

@@ -52,6 +52,8 @@ struct Run {
     gate: Option<Gate>,
     /// Some process still uses the filter.
     listening: bool,
+    /// The stub said that its exec is next.
+    executing: bool,
     started: bool,
     /// How the main process ended.
     main: Option<Exit>,
@@ -61,6 +63,7 @@ struct Run {
     breach: Option<Breach>,
     cancelled: bool,
     ending: Ending,
+    kill_again: Duration,
 }
 
 /// How far the end has come.
@@ -74,8 +77,10 @@ enum Ending {
     Killing(Duration),
 }
 
-/// Time between two rounds of KILL while some process is still there.
+/// Time to the second round of KILL while some process is still there; doubles up to `KILL_AGAIN_MAX`.
 const KILL_AGAIN: Duration = Duration::from_millis(5);
+/// A process in uninterruptible sleep dies when it wakes; looking more often does not help.
+const KILL_AGAIN_MAX: Duration = Duration::from_millis(320);
 /// For the kernel to let go of the members of a group.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -244,6 +249,7 @@ impl<'a> Supervisor<'a> {
             spec,
             gate: None,
             listening: false,
+            executing: false,
             started: false,
             main: None,
             reported: false,
@@ -251,6 +257,7 @@ impl<'a> Supervisor<'a> {
             breach: None,
             cancelled: false,
             ending: Ending::No,
+            kill_again: KILL_AGAIN,
         });
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.tell_stub(StubOrder::Start, &borrowed);
@@ -269,13 +276,15 @@ impl<'a> Supervisor<'a> {
     }
 
     fn hear_stub(&mut self) {
-        let Some(stub) = &self.stub else { return };
-        match protocol::receive::<StubReport>(stub.as_fd(), MsgFlags::MSG_DONTWAIT) {
-            Ok(Some((report, fds))) => self.note_stub(report, fds),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => {
-                self.stub = None;
-                self.note_started();
+        // Several words may be waiting, and the last of them decides what the end of the stream means.
+        while let Some(stub) = &self.stub {
+            match protocol::receive::<StubReport>(stub.as_fd(), MsgFlags::MSG_DONTWAIT) {
+                Ok(Some((report, fds))) => self.note_stub(report, fds),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(None) | Err(_) => {
+                    self.stub = None;
+                    self.note_started();
+                }
             }
         }
     }
@@ -285,10 +294,11 @@ impl<'a> Supervisor<'a> {
         match report {
             StubReport::Prepared => {}
             StubReport::Held => self.report(&Report::Held { pid }),
-            StubReport::Listener => {
+            StubReport::Executing => {
                 let Some(run) = &mut self.run else { return };
                 let counts = !self.group.as_ref().is_some_and(Group::limits_pids);
                 let limit = run.spec.limits.pids.filter(|_| counts);
+                run.executing = true;
                 run.gate = fds.into_iter().next().map(|fd| Gate::new(fd, getpid().as_raw(), limit));
                 run.listening = run.gate.is_some();
             }
@@ -299,10 +309,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The stub's end of the socket closed at its exec: the command runs.
+    /// The stub's end of the socket closed: at its exec, if it had said so, else by its death.
     fn note_started(&mut self) {
         let Some(run) = &mut self.run else { return };
-        if run.failed.is_some() || run.started {
+        if run.failed.is_some() || run.started || !run.executing {
             return;
         }
         run.started = true;
@@ -387,8 +397,11 @@ impl<'a> Supervisor<'a> {
         }
         let report = match (&run.failed, run.main) {
             (Some(failed), _) => Report::StartFailed(failed.clone()),
-            (None, Some(exit)) => {
+            (None, Some(exit)) if run.started => {
                 Report::MainEnded(MainEnd { exit, breach: run.breach, cancelled: run.cancelled, usage })
+            }
+            (None, Some(exit)) => {
+                Report::StartFailed(confine::failure("ended before its command was executed", format!("{exit:?}")))
             }
             (None, None) => return,
         };
@@ -476,7 +489,8 @@ impl<'a> Supervisor<'a> {
     fn end_now(&mut self) {
         kill::kill_all(getpid().as_raw(), self.group.as_ref());
         if let Some(run) = &mut self.run {
-            run.ending = Ending::Killing(time::monotonic() + KILL_AGAIN);
+            run.ending = Ending::Killing(time::monotonic() + run.kill_again);
+            run.kill_again = (run.kill_again * 2).min(KILL_AGAIN_MAX);
         }
     }
 }

@@ -104,9 +104,9 @@ impl Stub<'_> {
             self.report(&StubReport::Held, &[])?;
             self.wait_for_release()?;
         }
-        if spec.confined {
-            self.confine(&spec)?;
-        }
+        let listener = if spec.confined { self.confine(&spec)? } else { None };
+        let fds: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
+        self.report(&StubReport::Executing, &fds)?;
         process::restore_signals();
         Err(program.exec())
     }
@@ -146,10 +146,10 @@ impl Stub<'_> {
         Ok(())
     }
 
-    fn confine(&self, spec: &Spec) -> Result<(), StartFailure> {
+    fn confine(&self, spec: &Spec) -> Result<Option<OwnedFd>, StartFailure> {
         prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
         if !self.context.world.seccomp {
-            return Ok(());
+            return Ok(None);
         }
         let notify = self.context.world.seccomp_notify;
         let grouped_tasks = self.group.is_some_and(Group::limits_pids);
@@ -161,12 +161,8 @@ impl Stub<'_> {
             notify,
             count_tasks: notify && !grouped_tasks && spec.limits.pids.is_some(),
         };
-        let listener = seccomp::install(&filter::assemble(&rules), notify)
-            .map_err(|error| failure("install the seccomp filter", error))?;
-        if let Some(listener) = listener {
-            self.report(&StubReport::Listener, &[listener.as_fd()])?;
-        }
-        Ok(())
+        seccomp::install(&filter::assemble(&rules), notify)
+            .map_err(|error| failure("install the seccomp filter", error))
     }
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
+    /// process group
+    pub(crate) group: i32,
     pub(crate) state: u8,
     /// own user CPU time, clock ticks
     pub(crate) user_ticks: u64,
@@ -54,7 +56,8 @@ pub(crate) fn parse_stat(line: &[u8]) -> Option<Process> {
     // Field numbers of the man page, the state being field 3.
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
-    let mut rest = fields.skip(9); // 5..=13
+    let group = fields.next()?.parse().ok()?; // 5
+    let mut rest = fields.skip(8); // 6..=13
     let mut number = || rest.next()?.parse::<u64>().ok();
     let (user_ticks, system_ticks) = (number()?, number()?); // 14 utime, 15 stime
     user_ticks.checked_add(system_ticks)?;
@@ -62,7 +65,7 @@ pub(crate) fn parse_stat(line: &[u8]) -> Option<Process> {
     let mut rest = rest.skip(2); // 18 priority, 19 nice
     let threads = rest.next()?.parse().ok()?; // 20
     let resident_pages = rest.nth(3)?.parse().ok()?; // 24, after itrealvalue, starttime, vsize
-    Some(Process { pid, parent, state, user_ticks, system_ticks, children_ticks, threads, resident_pages })
+    Some(Process { pid, parent, group, state, user_ticks, system_ticks, children_ticks, threads, resident_pages })
 }
 
 /// Everything visible, and who belongs to us.
@@ -76,7 +79,7 @@ impl Snapshot {
     /// Looks once. `root` is the supervisor: it is not part of its own tree.
     pub(crate) fn take(root: i32) -> io::Result<Snapshot> {
         let all = read_all()?;
-        let ours = descendants(&all, root);
+        let ours = descendants(&all, root, |_| true);
         Ok(Snapshot { all, ours })
     }
 
@@ -88,12 +91,6 @@ impl Snapshot {
     /// Living processes of the tree.
     pub(crate) fn living(&self) -> impl Iterator<Item = &Process> {
         self.tree().filter(|process| !process.is_zombie())
-    }
-
-    /// Whether `pid` is below `ancestor` in this snapshot.
-    pub(crate) fn is_below(&self, pid: i32, ancestor: i32) -> bool {
-        let parent_of = |pid: i32| self.tree().find(|process| process.pid == pid).map(|process| process.parent);
-        std::iter::successors(parent_of(pid), |pid| parent_of(*pid)).take(64).any(|parent| parent == ancestor)
     }
 
     /// Tasks of the tree, threads included, as `pids.max` counts (zombies hold their pid too).
@@ -108,8 +105,15 @@ impl Snapshot {
     }
 }
 
-/// Indices of all processes below `root`, in no particular order.
-fn descendants(all: &[Process], root: i32) -> Vec<usize> {
+/// Living processes below `root` that descend from a direct child of its that `choose` picks, and those children.
+pub(crate) fn below(root: i32, choose: impl Fn(i32) -> bool) -> io::Result<Vec<i32>> {
+    let all = read_all()?;
+    let found = descendants(&all, root, choose);
+    Ok(found.into_iter().map(|index| &all[index]).filter(|process| !process.is_zombie()).map(|p| p.pid).collect())
+}
+
+/// Indices of all processes below the chosen children of `root`, in no particular order.
+fn descendants(all: &[Process], root: i32, choose: impl Fn(i32) -> bool) -> Vec<usize> {
     let mut children: HashMap<i32, Vec<usize>> = HashMap::new();
     for (index, process) in all.iter().enumerate() {
         children.entry(process.parent).or_default().push(index);
@@ -119,6 +123,9 @@ fn descendants(all: &[Process], root: i32) -> Vec<usize> {
     while let Some(pid) = open.pop() {
         // Taking the list out ends any loop that a torn read could suggest.
         for index in children.remove(&pid).unwrap_or_default() {
+            if pid == root && !choose(all[index].pid) {
+                continue;
+            }
             open.push(all[index].pid);
             found.push(index);
         }
@@ -145,20 +152,32 @@ fn read_stat(pid: &str) -> Option<Process> {
     parse_stat(&buffer[..length])
 }
 
-/// Whether `pid` (a process or a thread) is `ancestor` or below it, by following parents; at most 64 steps.
-pub(crate) fn is_below(pid: i32, ancestor: i32) -> bool {
-    let mut pid = pid;
-    for _ in 0..64 {
-        if pid <= 1 {
-            return false;
+/// Whether `pid` (a process or a thread) is below `ancestor`, by following parents; `None` when there is no such process.
+/// Chains longer than 256 generations count as strangers.
+pub(crate) fn relation(pid: i32, ancestor: i32) -> Option<bool> {
+    let mut process = read_stat(&pid.to_string())?;
+    for _ in 0..256 {
+        if process.parent == ancestor {
+            return Some(true);
         }
-        match read_stat(&pid.to_string()) {
-            Some(process) if process.parent == ancestor => return true,
-            Some(process) => pid = process.parent,
-            None => return false,
+        if process.parent <= 1 {
+            return Some(false);
         }
+        // A parent that ended meanwhile has handed its children on; the next step up is not known any more.
+        let Some(parent) = read_stat(&process.parent.to_string()) else { return Some(false) };
+        process = parent;
     }
-    false
+    Some(false)
+}
+
+impl Snapshot {
+    /// Whether a process group has members in the tree; `None` when it has none anywhere.
+    pub(crate) fn owns_group(&self, group: i32) -> Option<bool> {
+        if self.tree().any(|process| process.group == group) {
+            return Some(true);
+        }
+        self.all.iter().any(|process| process.group == group).then_some(false)
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +189,7 @@ mod tests {
         Process {
             pid,
             parent,
+            group: pid,
             state: b'S',
             user_ticks: 0,
             system_ticks: 0,
@@ -188,6 +208,7 @@ mod tests {
             let expected = Process {
                 pid: 42,
                 parent: 7,
+                group: 8,
                 state: b'S',
                 user_ticks: 11,
                 system_ticks: 22,
@@ -209,15 +230,17 @@ mod tests {
     #[test]
     fn descendants_are_found_through_every_generation() {
         let all = [process(2, 1), process(3, 2), process(4, 3), process(5, 1), process(6, 4)];
-        let mut pids: Vec<i32> = descendants(&all, 2).into_iter().map(|index| all[index].pid).collect();
+        let mut pids: Vec<i32> = descendants(&all, 2, |_| true).into_iter().map(|index| all[index].pid).collect();
         pids.sort_unstable();
         assert_eq!(pids, [3, 4, 6]);
+        let chosen = descendants(&[process(3, 2), process(4, 3), process(7, 2)], 2, |pid| pid != 3);
+        assert_eq!(chosen, [2], "children that are not chosen are left out with all below them");
     }
 
     #[test]
     fn a_torn_read_with_a_loop_ends() {
         let all = [process(2, 3), process(3, 2)];
-        assert_eq!(descendants(&all, 2).len(), 2);
+        assert_eq!(descendants(&all, 2, |_| true).len(), 2);
     }
 
     proptest! {

@@ -24,6 +24,11 @@ const CPU_FLOOR_TREE: Duration = Duration::from_millis(10);
 const PEAK_FIRST: Duration = Duration::from_millis(2);
 /// Unowned CPU time below this is rounding: /proc shows waited-for children in 10 ms ticks.
 const UNOWNED_NOISE: Duration = Duration::from_millis(50);
+/// How far below its limit a v1 group's peak can be at an OOM kill of its own.
+const V1_CHARGE_SLACK: u64 = 2 << 20;
+/// A vfork child shares its parent's memory until its exec, and both show all of it: a second look tells.
+const VFORK_PAUSE: Duration = Duration::from_millis(3);
+const VFORK_LOOKS: usize = 3;
 /// One step of a storage walk.
 const WALK_SLICE: Duration = Duration::from_millis(2);
 
@@ -56,6 +61,8 @@ struct TreeCpu {
     last: Duration,
     /// seen on a process that then ended with nobody waiting for it
     lost: Duration,
+    /// highest figure given out
+    charged: Duration,
     container_base: Option<(u64, Duration)>,
 }
 
@@ -158,9 +165,11 @@ impl Watch {
     /// Figures when no process is left: exact CPU time, no memory, no tasks.
     pub(crate) fn last_report(&mut self, sources: &Sources<'_>) -> Usage {
         if self.cpu_by_tree(sources) {
+            // Everybody is waited for now: exact, but for what was on nobody's account.
             let (user, system) = process::reaped_cpu_us();
-            self.usage.cpu_user_us = user.saturating_sub(micros(self.tree_cpu.base)).max(self.usage.cpu_user_us);
-            self.usage.cpu_system_us = system.max(self.usage.cpu_system_us);
+            let exact = (user + system).saturating_sub(micros(self.tree_cpu.base));
+            let total = exact.max(micros(self.tree_cpu.charged));
+            self.split_cpu(total, user, system);
         } else if let Some(cpu) = sources.group.and_then(Group::cpu_us) {
             self.set_group_cpu(cpu);
         }
@@ -188,15 +197,23 @@ impl Watch {
             if let Some(cpu) = sources.group.and_then(Group::cpu_us) {
                 self.set_group_cpu(cpu);
             }
-            return Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us);
+            let gate = sources.gate.map_or(Duration::ZERO, |gate| gate.spent);
+            return Duration::from_micros(self.usage.cpu_user_us + self.usage.cpu_system_us) + gate;
         }
         let Some(snapshot) = snapshot else { return self.tree_cpu.last };
         let used = self.tree_cpu.used(snapshot, sources);
-        let (user, system) = snapshot.living().fold((1, 0), |(u, s), p| (u + p.user_ticks, s + p.system_ticks));
-        let total = micros(used);
-        self.usage.cpu_system_us = self.usage.cpu_system_us.max(total.saturating_mul(system) / (user + system));
-        self.usage.cpu_user_us = total.saturating_sub(self.usage.cpu_system_us);
+        let (user, system) = snapshot.living().fold((0, 0), |(u, s), p| (u + p.user_ticks, s + p.system_ticks));
+        let (reaped_user, reaped_system) = process::reaped_cpu_us();
+        let tick = micros(ticks());
+        self.split_cpu(micros(used), user * tick + reaped_user, system * tick + reaped_system);
         used
+    }
+
+    /// Splits a total in the proportion of two coarser figures.
+    fn split_cpu(&mut self, total: u64, user: u64, system: u64) {
+        let share = u128::from(total) * u128::from(system) / u128::from((user + system).max(1));
+        self.usage.cpu_system_us = u64::try_from(share).unwrap_or(total).min(total);
+        self.usage.cpu_user_us = total - self.usage.cpu_system_us;
     }
 
     fn read_memory(&mut self, sources: &Sources<'_>, snapshot: Option<&Snapshot>) -> Option<u64> {
@@ -239,16 +256,26 @@ impl Watch {
         self.look_at = time::monotonic() + wait;
     }
 
-    /// What the kernel did by itself: a counter that moved since the start.
+    /// What the kernel did by itself: it killed for memory since the start, and the limit that was reached is ours. A kill because an
+    /// ancestor ran out (the sandbox itself) is not our limit, and is no breach.
     pub(crate) fn evidence(&mut self, sources: &Sources<'_>) -> Option<Breach> {
         let group = sources.group?;
         let allowed = self.limits.memory_bytes?;
-        let kills = group.counters().oom_kills?;
-        if kills <= self.baseline.oom_kills.unwrap_or(0) {
+        let counters = group.counters();
+        if counters.oom_kills? <= self.baseline.oom_kills.unwrap_or(0) {
             return None;
         }
-        let used = group.memory_charge_peak().unwrap_or(allowed).max(allowed);
-        self.usage.memory_peak_bytes = self.usage.memory_peak_bytes.max(Some(allowed));
+        let used = group.memory_charge_peak()?;
+        let own_limit = match counters.own_ooms {
+            Some(own) => own > self.baseline.own_ooms.unwrap_or(0),
+            // v1 tells who was killed, not whose limit it was: charges come in batches of up to 64 pages a processor.
+            None => used.saturating_add(V1_CHARGE_SLACK) >= allowed,
+        };
+        if !own_limit {
+            return None;
+        }
+        // The kernel kills only when nothing can be reclaimed any more, so all that is charged counts.
+        self.usage.memory_peak_bytes = self.usage.memory_peak_bytes.max(Some(used.min(allowed)));
         let mechanism = version_mechanism(sources.context.world.memory);
         Some(Breach { limit: LimitKey::MemoryBytes, allowed, used, mechanism })
     }
@@ -283,7 +310,18 @@ impl Watch {
         if sources.group.is_some_and(Group::limits_memory) {
             return None;
         }
-        let used = used.filter(|used| *used > allowed)?;
+        let mut used = used.filter(|used| *used > allowed)?;
+        for _ in 0..VFORK_LOOKS {
+            let snapshot = Snapshot::take(sources.root).ok()?;
+            if !memory::may_share_an_address_space(&snapshot) {
+                break;
+            }
+            std::thread::sleep(VFORK_PAUSE);
+            used = memory::of_tree(&Snapshot::take(sources.root).ok()?, allowed).bytes;
+            if used <= allowed {
+                return None;
+            }
+        }
         Some(Breach { limit: LimitKey::MemoryBytes, allowed, used, mechanism: Mechanism::Watchdog })
     }
 
@@ -365,14 +403,20 @@ impl TreeCpu {
 
     fn used(&mut self, snapshot: &Snapshot, sources: &Sources<'_>) -> Duration {
         let owned = Self::owned(snapshot).saturating_sub(self.base);
-        self.lost += self.last.saturating_sub(owned);
+        // /proc shows waited-for children in whole ticks: that much of a drop is rounding, for each process that has some.
+        let parents = snapshot.tree().filter(|process| process.children_ticks > 0).count();
+        let rounding = ticks() * 2 * u32::try_from(parents + 1).unwrap_or(u32::MAX);
+        self.lost += self.last.saturating_sub(owned).saturating_sub(rounding);
         self.last = owned;
         // A process that was seen and then vanished is in both figures; the larger one holds all of it.
-        owned + self.lost.max(self.unowned(snapshot, sources))
+        let gate = sources.gate.map_or(Duration::ZERO, |gate| gate.spent);
+        let used = owned + self.lost.max(self.unowned(snapshot, sources)) + gate;
+        self.charged = self.charged.max(used);
+        used
     }
 
     /// Growth of the container's counter that no process accounts for. Charged only to executions that can have made it: children end
-    /// unwaited-for only where somebody set an action for SIGCHLD.
+    /// unwaited-for only where somebody told the kernel so.
     fn unowned(&self, snapshot: &Snapshot, sources: &Sources<'_>) -> Duration {
         let suspect = sources.gate.is_none_or(|gate| gate.child_action);
         let Some((counter_base, all_base)) = self.container_base.filter(|_| suspect) else { return Duration::ZERO };

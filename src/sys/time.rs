@@ -7,6 +7,11 @@ pub fn monotonic() -> Duration {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// CPU time of the calling process (`CLOCK_PROCESS_CPUTIME_ID`).
+pub fn own_cpu() -> Duration {
+    read(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
 /// Unix time in milliseconds (`CLOCK_REALTIME`).
 pub fn unix_ms() -> u64 {
     u64::try_from(read(libc::CLOCK_REALTIME).as_millis()).unwrap_or(u64::MAX)
