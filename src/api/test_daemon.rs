@@ -99,6 +99,7 @@ fn engine(telemetry: Arc<Telemetry>) -> Engine {
             cpu_rate: None,
             kill: None,
             private_mounts: false,
+            private_proc: false,
             can_change_uid: false,
             seccomp: false,
             seccomp_notify: false,

@@ -55,6 +55,7 @@ fn reason(view: &Value) -> String {
     match view.get("reason").and_then(Value::as_str) {
         Some("exit") => format!("exit {}", fields::text(view, "exit_code")),
         Some("signal") => format!("signal {}", fields::signal_name(view)),
+        Some("start_failed") => format!("start_failed: {}", fields::text(view, "message")),
         Some(_) => fields::text(view, "reason"),
         None => "-".to_owned(),
     }

@@ -127,6 +127,7 @@ mod tests {
             kill: None,
             subreaper: true,
             private_mounts: false,
+            private_proc: false,
             can_change_uid: false,
             seccomp: true,
             seccomp_notify: true,

@@ -57,6 +57,15 @@ pub fn table(world: &World, subject: Subject) -> Vec<Protection> {
             },
         },
         Protection {
+            name: "proc_files",
+            holds: subject.other_uid || !world.root || (world.private_proc && subject.filtered),
+            detail: if world.root && !world.private_proc {
+                "uid 0 owns /proc/PID/oom_score_adj and autogroup of the daemon: the next OOM could be sent its way; run under another uid"
+            } else {
+                "oom_score_adj, autogroup and the like of the daemon are not the execution's to write"
+            },
+        },
+        Protection {
             name: "outliving",
             holds: true,
             detail: "when the daemon dies each supervisor kills its tree; when a supervisor dies the zygote kills what it leaves",
@@ -78,6 +87,7 @@ mod tests {
             kill: None,
             subreaper: true,
             private_mounts: false,
+            private_proc: false,
             can_change_uid: true,
             seccomp: false,
             seccomp_notify: false,
@@ -89,6 +99,6 @@ mod tests {
         };
         assert_eq!(holds(Subject::TYPICAL), ["daemon_memory", "cgroup_tree", "outliving"]);
         let other = Subject { other_uid: true, ..Subject::TYPICAL };
-        assert_eq!(holds(other), ["daemon_memory", "signals", "strangers", "cgroup_tree", "outliving"]);
+        assert_eq!(holds(other), ["daemon_memory", "signals", "strangers", "cgroup_tree", "proc_files", "outliving"]);
     }
 }

@@ -42,6 +42,8 @@ pub struct World {
     pub subreaper: bool,
     /// A private mount namespace can make the cgroup tree read-only for an execution (`CAP_SYS_ADMIN`).
     pub private_mounts: bool,
+    /// With the private mounts comes a /proc that hides every process which the execution may not trace.
+    pub private_proc: bool,
     /// Executions can run under another uid (`CAP_SETUID`).
     pub can_change_uid: bool,
     /// seccomp filters can be installed.

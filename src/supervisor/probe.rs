@@ -2,7 +2,7 @@
 
 use super::context::{Context, CpuCounter};
 use crate::cgroup::domain::Domain;
-use crate::cgroup::{Controller, Layout};
+use crate::cgroup::{Controller, Layout, mountinfo};
 use crate::limits::world::World;
 use crate::sys::{caps, mount, process, seccomp};
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -25,8 +25,9 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
     domain.sweep_stale(tag_is_alive);
     let held = caps::get().unwrap_or_default().effective;
     let has = |capability: u32| held & (1 << capability) != 0;
-    let shielded = shielded(layout);
-    let has_groups = domain.memory().is_some() || domain.cpu_time().is_some() || domain.pids().is_some();
+    let shielded = shielded();
+    let admin = has(CAP_SYS_ADMIN);
+    let private_proc = admin && proc_is_bare() && can_shield(&shielded, true);
     let counter = cpu_counter(layout);
     let world = World {
         memory: domain.memory(),
@@ -35,7 +36,8 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         cpu_rate: domain.cpu_rate(),
         kill: domain.kill(),
         subreaper: can_be_subreaper(),
-        private_mounts: has_groups && has(CAP_SYS_ADMIN) && mounts_can_be_shielded(&shielded),
+        private_mounts: private_proc || (admin && can_shield(&shielded, false)),
+        private_proc,
         can_change_uid: has(CAP_SETUID) && has(CAP_SETGID),
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists() || seccomp::notification_available(),
         seccomp_notify: seccomp::notification_available(),
@@ -86,34 +88,49 @@ pub fn start_time(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Highest mount points of every cgroup hierarchy, and what else uid 0 could write without any capability.
-fn shielded(layout: &Layout) -> Vec<PathBuf> {
-    let places = layout.v2.iter().chain(Controller::ALL.iter().filter_map(|controller| layout.v1(*controller)));
-    let mut paths: Vec<PathBuf> = places.map(|place| top_of(&place.mount_point)).collect();
-    paths.sort();
-    paths.dedup();
-    let others = ["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
+/// What uid 0 could write without any capability: every cgroup mount, the rest of /sys, and the machine-wide files of /proc.
+fn shielded() -> Vec<PathBuf> {
+    let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mut paths: Vec<PathBuf> = mountinfo::mounts(&mountinfo).into_iter().map(|mount| mount.point).collect();
+    let others = ["/sys", "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
     paths.extend(others.map(PathBuf::from).into_iter().filter(|path| path.exists()));
-    paths
-}
-
-/// On v1 and hybrid systems all hierarchies lie below one tmpfs, named ones included.
-fn top_of(mount_point: &Path) -> PathBuf {
-    let all = Path::new("/sys/fs/cgroup");
-    if mount_point.starts_with(all) { all.to_owned() } else { mount_point.to_owned() }
-}
-
-fn mounts_can_be_shielded(paths: &[PathBuf]) -> bool {
-    let attempt = || -> io::Result<()> {
-        mount::enter_private_namespace()?;
-        for path in paths {
-            mount::bind_onto_itself(path)?;
-            mount::read_only_recursive(path)?;
+    paths.sort();
+    // What lies below another path of the list is made read-only with it.
+    let mut tops: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if !tops.last().is_some_and(|top| path.starts_with(top)) {
+            tops.push(path);
         }
-        Ok(())
-    };
+    }
+    tops
+}
+
+/// Whether a fresh /proc may be mounted over the present one: not where a runtime has covered parts of it, which would come to light.
+fn proc_is_bare() -> bool {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let below = |line: &&str| line.split(' ').nth(4).is_some_and(|point| point.starts_with("/proc/"));
+    mountinfo
+        .lines()
+        .filter(below)
+        .all(|line| line.contains(" binfmt_misc ") || line.contains("/proc/sys/fs/binfmt_misc"))
+}
+
+/// Gives the calling process its own mounts, with all of `paths` read-only and, if asked, a /proc that hides strangers.
+pub(crate) fn shield(paths: &[PathBuf], private_proc: bool) -> io::Result<()> {
+    mount::enter_private_namespace()?;
+    if private_proc {
+        mount::private_proc()?;
+    }
+    for path in paths {
+        mount::bind_onto_itself(path)?;
+        mount::read_only_recursive(path)?;
+    }
+    Ok(())
+}
+
+fn can_shield(paths: &[PathBuf], private_proc: bool) -> bool {
     match process::fork_single_threaded() {
-        Ok(ForkResult::Child) => process::exit_now(i32::from(attempt().is_err())),
+        Ok(ForkResult::Child) => process::exit_now(i32::from(shield(paths, private_proc).is_err())),
         Ok(ForkResult::Parent { child }) => matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0))),
         Err(_) => false,
     }

@@ -6,9 +6,10 @@
 use super::confine::{self, OWN_FAILURE, failure};
 use super::context::Context;
 use super::filter::{self, Rules};
+use super::probe;
 use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
 use crate::cgroup::group::Group;
-use crate::sys::{mount, process, seccomp};
+use crate::sys::{process, seccomp};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
@@ -70,12 +71,7 @@ impl Stub<'_> {
     /// uid 0 owns the files of the cgroup tree and of /proc/sys whatever its capabilities: only a read-only view keeps it out.
     fn shield(&mut self) -> std::io::Result<()> {
         self.outside = Some(File::open("/proc/self/ns/mnt")?);
-        mount::enter_private_namespace()?;
-        for path in &self.context.shielded {
-            mount::bind_onto_itself(path)?;
-            mount::read_only_recursive(path)?;
-        }
-        Ok(())
+        probe::shield(&self.context.shielded, self.context.world.private_proc)
     }
 
     fn become_command(&self) -> Result<Never, StartFailure> {

@@ -25,6 +25,14 @@ pub fn enter_private_namespace() -> io::Result<()> {
     Ok(())
 }
 
+/// Mounts a `/proc` of the calling process's own that shows only processes which it may trace (proc(5), `hidepid=ptraceable`, per mount
+/// since Linux 5.8; older kernels refuse the word).
+pub fn private_proc() -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), flags, Some("hidepid=ptraceable"))?;
+    Ok(())
+}
+
 /// Makes `path` and everything mounted below it read-only here (mount_setattr(2), Linux 5.12).
 pub fn read_only_recursive(path: &Path) -> io::Result<()> {
     let c_path = CString::new(path.as_os_str().as_encoded_bytes())?;
