@@ -5,10 +5,13 @@ OUT       = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"targ
 VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION  = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help run dist test lint bench image clean
+.PHONY: help setup run dist test lint bench image clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
+
+setup:               ## what the tests need beside Rust (Debian packages, as root)
+	tests/setup
 
 run: dist            ## the daemon on port 44772, with a shell as its main command where there is a terminal
 	dist/execd serve
@@ -20,7 +23,7 @@ dist:                ## dist/execd: the stripped static binary that everything b
 	cp -f $(OUT)/execd dist/execd
 	@ls -l dist/execd
 
-test: dist           ## everything: units, the fault list here, in Docker and in a virtual machine
+test: setup dist           ## everything: units, the fault list here, in Docker and in a virtual machine
 	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo test --workspace --no-fail-fast $(ARGS)
 
 lint:                ## formatting and clippy, warnings are errors
