@@ -29,6 +29,7 @@ test: setup dist           ## everything: units, the fault list here, in Docker 
 lint:                ## formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 
 bench: dist          ## the figures of SPECIFICATION.md, each with its comparison, in one table
 	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo bench --bench figures -- $(ARGS)

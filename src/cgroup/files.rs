@@ -166,7 +166,7 @@ pub fn write(path: &Path, value: &str) -> Result<()> {
     }
 }
 
-/// As [`write`], for a number.
+/// As [`write()`], for a number.
 pub fn write_u64(path: &Path, value: u64) -> Result<()> {
     write(path, &value.to_string())
 }

@@ -91,7 +91,7 @@ pub enum Printed {
     ReaderGone,
 }
 
-/// As [`print`], for bytes that may not be text.
+/// As [`print()`], for bytes that may not be text.
 ///
 /// # Errors
 /// Anything but a broken pipe.
