@@ -32,9 +32,12 @@ fn the_exit_code_tells_which_limit_ended_the_run() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(*code), "{flags:?} {words:?}: {said}");
     }
-    assert_eq!(run(&[], &["/no/such/program"]).status.code(), Some(127));
-    assert_eq!(run(&[], &["/etc/passwd"]).status.code(), Some(126));
-    assert_eq!(run(&["--memory", "lots"], &["true"]).status.code(), Some(125));
+    let cases: &[(&[&str], &str, i32)] =
+        &[(&[], "/no/such/program", 127), (&[], "/etc/passwd", 126), (&["--memory", "lots"], "true", 125)];
+    for (flags, program, code) in cases {
+        let output = run(flags, &[program]);
+        assert_eq!(output.status.code(), Some(*code), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

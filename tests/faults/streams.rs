@@ -91,9 +91,13 @@ fn a_client_that_resets_its_connection_leaves_the_execution_running() {
     let daemon = Daemon::of_this_world();
     let id = daemon
         .start(&Start::shell("i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done").limit("wall_time_ms", 60_000));
+    let follow = format!("/v1/executions/{id}/logs?follow=true");
+    // The execution has its own files open once it has written something.
+    assert!(daemon.client.events(&follow, None).next().is_some());
+    std::thread::sleep(Duration::from_millis(500));
     let before = proc::open_fds(daemon.pid);
     for _ in 0..20 {
-        let mut events = daemon.client.events(&format!("/v1/executions/{id}/logs?follow=true"), None);
+        let mut events = daemon.client.events(&follow, None);
         events.patience(Duration::from_secs(5));
         assert!(events.next().is_some());
         events.cut();
