@@ -2,8 +2,6 @@
 //! is none of its business, and nothing below may know of it.
 
 mod body;
-mod connection;
-pub mod drain;
 mod events;
 mod executions;
 mod facts;
@@ -16,7 +14,6 @@ mod metrics;
 mod negotiate;
 mod openapi;
 mod output;
-mod panic;
 mod problem;
 mod query;
 pub mod readiness;
@@ -31,6 +28,7 @@ mod status_codes_test;
 mod test_daemon;
 mod watch;
 
+pub use execd_wire::drain;
 pub use guard::Rules;
 pub use health::ZYGOTE;
 pub use problem::{Code, Problem};

@@ -3,19 +3,11 @@
 //! A full table makes room by closing the connection that has been idle longest; only when every one is at work does the newcomer get
 //! a 503. Out of descriptors, a spare one is given up to accept and close, and accepting waits until something is freed.
 
-use super::connection::{self, Io, State};
 use super::drain::{DrainWatcher, Phase};
-use super::panic::CatchPanic;
 use super::problem::{Code, Problem};
-use super::service::{Service, Surface};
+use super::service::{OnSurface, Service, Surface};
 use crate::telemetry::{Dropped, Telemetry};
-use axum::body::Body;
-use hyper::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::convert::Infallible;
+use execd_wire::{Io, State};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,12 +15,6 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// A request's head, and what a connection buffers of answers, in bytes.
-const HEAD_MAX: usize = 64 * 1024;
-/// The same for HTTP/2, where a head is a list.
-const H2_HEAD_MAX: u32 = 64 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const H2_STREAMS: u32 = 128;
 /// How long accepting waits for a descriptor when nothing of ours is freed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -91,42 +77,19 @@ impl Server {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, surface: Surface) {
         let io = Io::new(stream);
-        let state = io.state();
-        if !self.enter(&state) {
+        if !self.enter(&io.state()) {
             self.telemetry.dropped(Dropped::Connections).inc();
             io.try_write(&self.full);
             return;
         }
+        let answers = Arc::new(OnSurface { service: self.service.clone(), surface });
         let server = self.clone();
-        tokio::spawn(async move {
-            let served = CatchPanic::new(server.connection(io, &state, surface)).await;
-            if served.is_err() {
+        execd_wire::serve(io, answers, &self.drain, move |state, panicked| {
+            if panicked {
                 server.telemetry.panics.inc();
             }
-            server.leave(&state);
+            server.leave(state);
         });
-    }
-
-    async fn connection(&self, mut io: Io, state: &Arc<State>, surface: Surface) {
-        let drain = self.drain.connection();
-        let Ok(Ok(h2)) = tokio::time::timeout(connection::HEAD_TIMEOUT, io.speaks_h2()).await else { return };
-        let (service, of) = (self.service.clone(), state.clone());
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (service, of) = (service.clone(), of.clone());
-            async move { Ok::<_, Infallible>(service.answer(request.map(Body::new), &of, surface).await) }
-        });
-        let io = TokioIo::new(io);
-        if h2 {
-            let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.max_concurrent_streams(H2_STREAMS).max_header_list_size(H2_HEAD_MAX).max_send_buf_size(HEAD_MAX);
-            let protocol = Box::pin(builder.serve_connection(io, service));
-            connection::drive(protocol, http2::Connection::graceful_shutdown, state, drain).await;
-        } else {
-            let mut builder = http1::Builder::new();
-            builder.max_buf_size(HEAD_MAX).keep_alive(drain.phase() == Phase::Serving);
-            let protocol = Box::pin(builder.serve_connection(io, service));
-            connection::drive(protocol, http1::Connection::graceful_shutdown, state, drain).await;
-        }
     }
 
     /// Out of descriptors or memory: give the spare descriptor up to turn one client away, then wait.

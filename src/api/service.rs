@@ -2,11 +2,9 @@
 //! executions or metrics.
 
 use super::Shared;
-use super::connection::State;
 use super::guard::{self, Access};
-use super::panic::{self, CatchPanic, Panicked};
 use super::problem::{Code, Problem};
-use super::routes::{self, Answer, Asked, AtOnce, Found, Routes};
+use super::routes::{self, Answer as Who, Asked, AtOnce, Found, Routes};
 use crate::telemetry::{Level, Telemetry};
 use axum::Router;
 use axum::body::Body;
@@ -17,7 +15,9 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use execd_wire::{Answer, Answers, CatchPanic, Panicked, Running, State};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_service::Service as _;
@@ -48,17 +48,27 @@ impl Service {
         Self { router: routes::router(api.clone()), routes: Routes::new(), api }
     }
 
-    /// Answers one request of a connection.
-    pub(super) async fn answer(&self, request: Request<Body>, connection: &Arc<State>, surface: Surface) -> Response {
+    fn answer(self: &Arc<Self>, request: Request<Incoming>, connection: &Arc<State>, surface: Surface) -> Answer {
         let started = Instant::now();
         let found = self.routes.find(request.method(), request.uri().path());
         let admitted = self.admit(&request, &found, surface);
-        if let (Ok(None), Found::Endpoint { answer: Answer::Now(answer), .. }) = (&admitted, &found) {
+        if let (Ok(None), Found::Endpoint { answer: Who::Now(answer), .. }) = (&admitted, &found) {
             connection.answered_at_once();
             let response = self.at_once(*answer, &request);
-            return self.finish(response, &Head::of(&request), &found, started);
+            return Answer::Now(self.finish(response, &Head::of(&request), &found, started));
         }
         let running = connection.begin();
+        Answer::Later(Box::pin(self.clone().later(request.map(Body::new), admitted, found, started, running)))
+    }
+
+    async fn later(
+        self: Arc<Self>,
+        request: Request<Body>,
+        admitted: Result<Option<Response>, Problem>,
+        found: Found,
+        started: Instant,
+        running: Running,
+    ) -> Response {
         let head = head_of(&request);
         let response = match admitted {
             Ok(None) => self.call(request).await,
@@ -103,9 +113,9 @@ impl Service {
         response
     }
 
-    fn at_once(&self, answer: AtOnce, request: &Request<Body>) -> Result<Response, Panicked> {
+    fn at_once(&self, answer: AtOnce, request: &Request<Incoming>) -> Result<Response, Panicked> {
         let asked = Asked { query: request.uri().query(), headers: request.headers() };
-        let response = panic::catch(|| answer(&self.api, &asked).unwrap_or_else(IntoResponse::into_response))?;
+        let response = execd_wire::catch(|| answer(&self.api, &asked).unwrap_or_else(IntoResponse::into_response))?;
         if request.method() != Method::HEAD {
             return Ok(response);
         }
@@ -118,7 +128,7 @@ impl Service {
     }
 
     /// Every check before a handler runs. `Some` is an answer that needs no handler.
-    fn admit(&self, request: &Request<Body>, found: &Found, surface: Surface) -> Result<Option<Response>, Problem> {
+    fn admit(&self, request: &Request<Incoming>, found: &Found, surface: Surface) -> Result<Option<Response>, Problem> {
         let (rules, headers, uri) = (&self.api.rules, request.headers(), request.uri());
         rules.host(request.version(), uri, headers)?;
         rules.origin(uri, headers)?;
@@ -148,6 +158,18 @@ impl Service {
             Ok(Err(never)) => match never {},
             Err(panicked) => Err(panicked),
         }
+    }
+}
+
+/// A service as the connections of one listener see it.
+pub(super) struct OnSurface {
+    pub(super) service: Arc<Service>,
+    pub(super) surface: Surface,
+}
+
+impl Answers for OnSurface {
+    fn answer(&self, request: Request<Incoming>, connection: &Arc<State>) -> Answer {
+        self.service.answer(request, connection, self.surface)
     }
 }
 
@@ -198,7 +220,7 @@ fn not_found() -> Problem {
     Problem::new(Code::NotFound, "no such path; GET /openapi.json lists them all")
 }
 
-fn is_preflight(request: &Request<Body>) -> bool {
+fn is_preflight(request: &Request<Incoming>) -> bool {
     request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 

@@ -7,20 +7,20 @@ use std::task::{Context, Poll};
 
 /// The inner future panicked and is gone.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Panicked;
+pub struct Panicked;
 
 /// Runs a function and turns a panic into an error.
-pub(super) fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub fn catch<T>(run: impl FnOnce() -> T) -> Result<T, Panicked> {
     // Shared state is behind locks that say when they were poisoned.
     catch_unwind(AssertUnwindSafe(run)).map_err(|_| Panicked)
 }
 
 /// Runs a future and turns a panic into an error.
-pub(super) struct CatchPanic<F>(Option<Pin<Box<F>>>);
+pub struct CatchPanic<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> CatchPanic<F> {
     /// Wraps.
-    pub(super) fn new(future: F) -> Self {
+    pub fn new(future: F) -> Self {
         Self(Some(Box::pin(future)))
     }
 }

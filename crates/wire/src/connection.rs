@@ -3,7 +3,7 @@
 //! The watchdog is one timer per connection that is looked at again when it fires, not one per request: a request costs no timer
 //! work, and a daemon without connections has no timers.
 
-use super::drain::{self, Phase};
+use crate::drain::{self, Phase};
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// A request's head must be complete this long after its first byte; a new connection must send one.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without a request is closed after this long.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -68,7 +68,7 @@ impl State {
     }
 
     /// A request came and is answered in the same breath.
-    pub(super) fn answered_at_once(&self) {
+    pub fn answered_at_once(&self) {
         self.head_since.store(0, Relaxed);
     }
 
@@ -129,7 +129,7 @@ impl Drop for Running {
 }
 
 /// The socket with its first bytes put back, telling [`State`] what arrives.
-pub(super) struct Io {
+pub struct Io {
     stream: TcpStream,
     state: Arc<State>,
     put_back: Bytes,
@@ -137,19 +137,19 @@ pub(super) struct Io {
 
 impl Io {
     /// Takes over an accepted socket.
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream) -> Self {
         // An answer is one write; waiting for more would only delay it.
         let _ = stream.set_nodelay(true);
         Self { stream, state: State::new(), put_back: Bytes::new() }
     }
 
     /// What is known of the connection.
-    pub(super) fn state(&self) -> Arc<State> {
+    pub fn state(&self) -> Arc<State> {
         self.state.clone()
     }
 
     /// Writes what the socket takes at once; the rest is lost.
-    pub(super) fn try_write(&self, bytes: &[u8]) {
+    pub fn try_write(&self, bytes: &[u8]) {
         let _ = self.stream.try_write(bytes);
     }
 
@@ -157,7 +157,7 @@ impl Io {
     ///
     /// # Errors
     /// What the socket says; `UnexpectedEof` when nothing came at all.
-    pub(super) async fn speaks_h2(&mut self) -> io::Result<bool> {
+    pub async fn speaks_h2(&mut self) -> io::Result<bool> {
         let mut first = [0; PREFACE.len()];
         let mut have = 0;
         while have < first.len() && first[..have] == PREFACE[..have] {
@@ -218,7 +218,7 @@ impl AsyncWrite for Io {
 }
 
 /// Drives `protocol` until it ends, is idle too long, is evicted, or the daemon closes. `finish` tells it to take no further request.
-pub(super) async fn drive<P: Future>(
+pub async fn drive<P: Future>(
     mut protocol: Pin<Box<P>>,
     finish: impl Fn(Pin<&mut P>),
     state: &State,
