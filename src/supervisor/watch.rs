@@ -7,13 +7,12 @@ use super::context::Context;
 use super::gate::Gate;
 use super::memory;
 use super::protocol::{Breach, Spec, Usage};
-use super::storage::{self, Total, Walk};
+use super::storage::Storage;
 use super::tree::Snapshot;
 use crate::cgroup::group::{Counters, Group};
 use crate::limits::world::CgroupVersion;
 use crate::limits::{LimitKey, Limits, Mechanism, budget};
 use crate::sys::{process, time};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// CPU looks are not closer than this: with two cores busy it is 10 ms of CPU time.
@@ -29,8 +28,6 @@ const V1_CHARGE_SLACK: u64 = 2 << 20;
 /// A vfork child shares its parent's memory until its exec, and both show all of it: a second look tells.
 const VFORK_PAUSE: Duration = Duration::from_millis(3);
 const VFORK_LOOKS: usize = 3;
-/// One step of a storage walk.
-const WALK_SLICE: Duration = Duration::from_millis(2);
 
 /// Who else the watch asks.
 pub(crate) struct Sources<'a> {
@@ -51,7 +48,8 @@ pub(crate) struct Watch {
     tree_cpu: TreeCpu,
     look_at: Duration,
     peak_interval: Duration,
-    storage: Storage,
+    /// only under a storage limit
+    storage: Option<Storage>,
 }
 
 /// CPU accounting of a tree without a group.
@@ -64,14 +62,6 @@ struct TreeCpu {
     /// highest figure given out
     charged: Duration,
     container_base: Option<(u64, Duration)>,
-}
-
-#[derive(Debug)]
-struct Storage {
-    root: PathBuf,
-    baseline: Option<u64>,
-    walk: Option<Walk>,
-    next_at: Option<Duration>,
 }
 
 fn ticks() -> Duration {
@@ -92,16 +82,13 @@ impl Watch {
             tree_cpu: TreeCpu::default(),
             look_at: now + PEAK_FIRST,
             peak_interval: PEAK_FIRST,
-            storage: Storage {
-                root: spec.storage_root.clone(),
-                baseline: spec.storage_fresh.then_some(0),
-                walk: None,
-                next_at: spec.limits.storage_bytes.map(|_| now + Duration::from_millis(20)),
-            },
+            storage: None,
         };
         if watch.cpu_by_tree(sources) {
             watch.tree_cpu.begin(sources);
         }
+        let storage = |allowed| Storage::begin(&spec.storage_root, spec.storage_fresh, allowed);
+        watch.storage = spec.limits.storage_bytes.and_then(storage);
         watch
     }
 
@@ -109,9 +96,9 @@ impl Watch {
         sources.context.world.cpu_time.is_none() || sources.group.is_none()
     }
 
-    /// When to call [`Watch::look`] or [`Watch::step_storage`] next.
+    /// When to call [`Watch::look_if_due`] next.
     pub(crate) fn next_at(&self) -> Duration {
-        let storage = if self.storage.walk.is_some() { Some(Duration::ZERO) } else { self.storage.next_at };
+        let storage = self.storage.as_ref().map(Storage::next_at);
         self.look_at.min(storage.unwrap_or(Duration::MAX))
     }
 
@@ -138,7 +125,7 @@ impl Watch {
         {
             return Some(breach);
         }
-        let due = self.storage.walk.is_some() || self.storage.next_at.is_some_and(|at| now >= at);
+        let due = self.storage.as_ref().is_some_and(|storage| now >= storage.next_at());
         if due { self.step_storage(sources) } else { None }
     }
 
@@ -347,43 +334,17 @@ impl Watch {
         (self.usage.pids_denied > 0).then_some(Breach { limit: LimitKey::Pids, allowed, used: allowed, mechanism })
     }
 
-    /// Works on the storage walk; a finished one is compared with the limit.
-    pub(crate) fn step_storage(&mut self, sources: &Sources<'_>) -> Option<Breach> {
+    /// Works on a look at storage; a finished one is compared with the limit.
+    fn step_storage(&mut self, sources: &Sources<'_>) -> Option<Breach> {
         let allowed = self.limits.storage_bytes?;
-        let total = self.storage.step(WALK_SLICE)?;
-        let used = self.storage.added(total, sources);
-        let headroom = allowed.saturating_sub(used.unwrap_or(0));
-        self.storage.next_at = Some(time::monotonic() + budget::storage_look_in(headroom, total.cost));
-        self.usage.storage_bytes = used.or(self.usage.storage_bytes);
-        let used = used.filter(|used| *used > allowed)?;
-        Some(Breach { limit: LimitKey::StorageBytes, allowed, used, mechanism: Mechanism::Watchdog })
-    }
-}
-
-impl Storage {
-    fn step(&mut self, slice: Duration) -> Option<Total> {
-        if self.walk.is_none() {
-            self.walk = Walk::begin(&self.root);
-            if self.walk.is_none() {
-                // Removed or made unreadable by the execution: look again later.
-                self.next_at = Some(time::monotonic() + Duration::from_secs(1));
-            }
-        }
-        let total = self.walk.as_mut()?.step(slice)?;
-        self.walk = None;
-        Some(total)
-    }
-
-    /// Bytes added since the start; the first finished walk of a folder that was not empty is the baseline.
-    fn added(&mut self, total: Total, sources: &Sources<'_>) -> Option<u64> {
-        let Some(baseline) = self.baseline else {
-            self.baseline = Some(total.bytes);
-            return None;
+        let pids = || match Snapshot::take(sources.root) {
+            Ok(snapshot) => snapshot.living().map(|process| process.pid).collect(),
+            Err(_) => Vec::new(),
         };
-        let pids =
-            Snapshot::take(sources.root).map(|s| s.living().map(|p| p.pid).collect()).unwrap_or_else(|_| Vec::new());
-        let deleted = storage::deleted_open_bytes(pids.into_iter(), total.device);
-        Some((total.bytes + deleted).saturating_sub(baseline))
+        let used = self.storage.as_mut()?.step(pids)?;
+        self.usage.storage_bytes = Some(used);
+        let exceeded = used > allowed;
+        exceeded.then_some(Breach { limit: LimitKey::StorageBytes, allowed, used, mechanism: Mechanism::Watchdog })
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod alloc;
 pub mod caps;
 pub mod clock;
+pub mod directory;
 pub mod fdpass;
 pub mod mount;
 pub mod network;

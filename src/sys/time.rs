@@ -17,9 +17,15 @@ pub fn unix_ms() -> u64 {
     u64::try_from(read(libc::CLOCK_REALTIME).as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The clock that files are stamped with (`CLOCK_REALTIME_COARSE`): a file changed after this reading never has an earlier `st_ctime`,
+/// which the precise clock would not promise.
+pub fn of_files() -> Duration {
+    read(libc::CLOCK_REALTIME_COARSE)
+}
+
 fn read(clock: libc::clockid_t) -> Duration {
     let mut value = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `value` is a valid, writable timespec; both clocks exist on every Linux, so the call cannot fail.
+    // SAFETY: `value` is a valid, writable timespec; all these clocks exist on every Linux, so the call cannot fail.
     unsafe { libc::clock_gettime(clock, &raw mut value) };
     Duration::new(value.tv_sec.unsigned_abs(), value.tv_nsec.unsigned_abs() as u32)
 }
