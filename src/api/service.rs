@@ -263,7 +263,7 @@ fn access_log(telemetry: &Telemetry, head: &Head<'_>, status: StatusCode, took: 
             ("method", head.method.as_str().into()),
             ("path", head.uri.path().into()),
             ("status", status.as_u16().into()),
-            ("duration", (took.as_secs_f64() * 1e3).into()),
+            ("duration", ((took.as_secs_f64() * 1e6).round() / 1e3).into()),
             ("outcome", outcome.into()),
         ],
     );
