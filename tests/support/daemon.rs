@@ -209,6 +209,7 @@ impl Daemon {
         if self.child.is_none() {
             return;
         }
+        let family = proc::descendants(self.pid);
         self.signal(nix::sys::signal::Signal::SIGTERM);
         if self.wait_for_exit(Duration::from_secs(15)).is_none() {
             self.signal(nix::sys::signal::Signal::SIGKILL);
@@ -218,6 +219,10 @@ impl Daemon {
             eprintln!("--- the daemon's log ---\n{}", self.log());
         }
         self.child = None;
+        let stays = |p: &proc::Stat| proc::stat(p.pid).is_some_and(|now| now.name == p.name && now.state != 'Z');
+        let gone = wait_for(Duration::from_secs(3), || (!family.iter().any(stays)).then_some(()));
+        let left: Vec<_> = family.iter().filter(|p| stays(p)).collect();
+        assert!(gone.is_some() || std::thread::panicking(), "outlived the daemon: {left:?}");
     }
 }
 
