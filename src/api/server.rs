@@ -8,6 +8,7 @@ use super::problem::{Code, Problem};
 use super::service::{OnSurface, Service, Surface};
 use crate::telemetry::{Dropped, Telemetry};
 use execd_wire::{Io, State};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+/// Sent bytes that the peer has not acknowledged, or has had no room for, end the connection after this long.
+const PEER_TIMEOUT_MS: u32 = 120_000;
 /// How long accepting waits for a descriptor when nothing of ours is freed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -76,6 +79,8 @@ impl Server {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, surface: Surface) {
+        // Without it the connection of a peer that is gone for good lives as long as the kernel sends again: a quarter of an hour.
+        let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &PEER_TIMEOUT_MS);
         let io = Io::new(stream);
         if !self.enter(&io.state()) {
             self.telemetry.dropped(Dropped::Connections).inc();
