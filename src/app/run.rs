@@ -50,7 +50,7 @@ fn build(ground: Ground, request: &RunRequest) -> anyhow::Result<Engine> {
     let telemetry = Arc::new(Telemetry::new(Logger::to_fd(Level::Error, None), request.agent_types.names(), []));
     // Records of a one-shot run are kept only where the user names a place.
     let journal = match settings.state_dir.as_ref().map(|_| resolve::state_dir(settings, None)).transpose()? {
-        Some(StateDir::Folder(dir)) => Journal::open(&dir, telemetry.clone())?,
+        Some(StateDir::Folder(dir)) => Journal::share(&dir, telemetry.clone())?,
         Some(StateDir::Memory { .. }) | None => Journal::in_memory(),
     };
     Ok(Engine::new(Parts {

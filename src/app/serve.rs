@@ -150,14 +150,7 @@ impl Daemon {
         let settings = request.settings.clone();
         let telemetry = Arc::new(Telemetry::new(logger(&settings)?, request.agent_types.names(), api::endpoints()));
         greet(&telemetry, request, token.is_some(), &ground);
-        let state = resolve::state_dir(&settings, request.xdg_state_home.as_deref())?;
-        let (journal, state_dir) = match state {
-            StateDir::Folder(dir) => (Journal::open(&dir, telemetry.clone())?, Some(dir)),
-            StateDir::Memory { why } => {
-                telemetry.log.warn("no state directory: records are kept in memory only", &[("why", Field::Str(&why))]);
-                (Journal::in_memory(), None)
-            }
-        };
+        let (journal, state_dir) = journal(&settings, request.xdg_state_home.as_deref(), &telemetry)?;
         let work_root = workdir::root(settings.work_root.as_deref());
         let sampler = Sampler::new(Path::new("/"), &ground.layout).with_workspace(work_root.clone());
         let zygote = ground.zygote.pid;
@@ -353,6 +346,24 @@ impl Daemon {
         }
         self.telemetry.log.info("ended", &[]);
     }
+}
+
+/// Where records go. Only a folder that was asked for is insisted on.
+fn journal(
+    settings: &Settings,
+    xdg_state_home: Option<&Path>,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<(Journal, Option<PathBuf>)> {
+    let why = match resolve::state_dir(settings, xdg_state_home)? {
+        StateDir::Folder(dir) => match Journal::open(&dir, telemetry.clone()) {
+            Ok(journal) => return Ok((journal, Some(dir))),
+            Err(error) if settings.state_dir.is_some() => return Err(error.into()),
+            Err(error) => error.to_string(),
+        },
+        StateDir::Memory { why } => why,
+    };
+    telemetry.log.warn("no state directory: records are kept in memory only", &[("why", Field::Str(&why))]);
+    Ok((Journal::in_memory(), None))
 }
 
 fn logger(settings: &Settings) -> anyhow::Result<Logger> {

@@ -4,12 +4,13 @@
 //! disk never holds up the daemon. Records survive the daemon's death, not power loss: nothing is synced.
 
 use super::output_file::OutputFile;
+use super::plain_file;
 use super::view::ExecutionView;
 use crate::telemetry::{Dropped, Telemetry};
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,8 @@ struct Shared {
     telemetry: Arc<Telemetry>,
     queue: Mutex<Queue>,
     failing: AtomicBool,
+    /// Held as long as the journal lives. It closes at an exec, so that no command keeps it.
+    _lock: File,
 }
 
 #[derive(Default)]
@@ -51,11 +54,35 @@ impl Journal {
         Journal { shared: None }
     }
 
-    /// Uses `state_dir`, making its folders.
+    /// Uses `state_dir` alone, making its folders: an earlier daemon's executions are taken for lost, which another one's must never be.
+    ///
+    /// # Errors
+    /// The folders cannot be made, or another execd uses them ([`io::ErrorKind::WouldBlock`]).
     pub fn open(state_dir: &Path, telemetry: Arc<Telemetry>) -> io::Result<Journal> {
+        Journal::locked(state_dir, telemetry, File::try_lock)
+    }
+
+    /// Uses `state_dir` together with others that only add records: one-shot runs.
+    ///
+    /// # Errors
+    /// The folders cannot be made, or a daemon uses them ([`io::ErrorKind::WouldBlock`]).
+    pub fn share(state_dir: &Path, telemetry: Arc<Telemetry>) -> io::Result<Journal> {
+        Journal::locked(state_dir, telemetry, File::try_lock_shared)
+    }
+
+    fn locked(
+        state_dir: &Path,
+        telemetry: Arc<Telemetry>,
+        lock: impl FnOnce(&File) -> Result<(), TryLockError>,
+    ) -> io::Result<Journal> {
         let dir = state_dir.join("executions");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        let shared = Shared { dir, telemetry, queue: Mutex::default(), failing: AtomicBool::new(false) };
+        let file = plain_file::open_lock(&state_dir.join("lock"))?;
+        lock(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, in_use(state_dir)),
+            TryLockError::Error(error) => error,
+        })?;
+        let shared = Shared { dir, telemetry, queue: Mutex::default(), failing: AtomicBool::new(false), _lock: file };
         Ok(Journal { shared: Some(Arc::new(shared)) })
     }
 
@@ -145,8 +172,7 @@ impl Shared {
         let path = self.dir.join(format!("{id}.json"));
         let beside = self.dir.join(format!("{id}.tmp"));
         let attempt = || -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(record)?;
+            plain_file::create(&beside)?.write_all(record)?;
             fs::rename(&beside, &path)
         };
         match attempt() {
@@ -170,13 +196,76 @@ impl Shared {
     }
 }
 
+fn in_use(state_dir: &Path) -> String {
+    format!("{}: another execd uses this state directory: choose another --state-dir", state_dir.display())
+}
+
 fn restore_one(path: &Path) -> Option<Restored> {
-    if path.extension()? != "json" || fs::metadata(path).ok()?.len() > MAX_RECORD {
+    if path.extension()? != "json" {
         return None;
     }
-    let view: ExecutionView = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let mut record = Vec::new();
+    plain_file::open(path).ok()?.take(MAX_RECORD + 1).read_to_end(&mut record).ok()?;
+    // One that is too long is cut, and so not JSON any more.
+    let view: ExecutionView = serde_json::from_slice(&record).ok()?;
     // The name in the file must be that of the file, or a request for one id could show another.
     (path.file_stem()?.to_str()? == view.id).then_some(())?;
     let output = OutputFile::open(&path.with_extension("out")).ok();
     Some(Restored { view, output })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Level, Logger};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn telemetry() -> Arc<Telemetry> {
+        Arc::new(Telemetry::new(Logger::to_fd(Level::Error, None), [], []))
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("execd-journal-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        dir
+    }
+
+    #[test]
+    fn a_folder_has_one_daemon_or_many_runs() {
+        let dir = folder("lock");
+        let daemon = Journal::open(&dir, telemetry()).expect("first");
+        for refused in [Journal::open(&dir, telemetry()), Journal::share(&dir, telemetry())] {
+            let error = refused.err().expect("taken");
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert!(error.to_string().contains(&*dir.to_string_lossy()), "{error}");
+        }
+        let lock = fs::symlink_metadata(dir.join("lock")).expect("lock");
+        assert_eq!(lock.permissions().mode() & 0o777, 0o600);
+        drop(daemon);
+        let runs = [Journal::share(&dir, telemetry()), Journal::share(&dir, telemetry())];
+        assert!(runs.iter().all(Result::is_ok));
+        assert!(Journal::open(&dir, telemetry()).is_err());
+        drop(runs);
+        assert!(Journal::open(&dir, telemetry()).is_ok());
+        fs::remove_dir_all(dir).expect("cleanup");
+    }
+
+    #[test]
+    fn planted_links_are_neither_written_through_nor_read() {
+        let dir = folder("links");
+        let journal = Journal::open(&dir, telemetry()).expect("open");
+        let target = dir.join("precious");
+        fs::write(&target, "precious").expect("target");
+        for name in ["a.tmp", "a.out", "b.json"] {
+            symlink(&target, dir.join("executions").join(name)).expect("link");
+        }
+        let shared = journal.shared.as_ref().expect("shared");
+        shared.write("a", b"{}");
+        assert!(journal.create_output("a", 10).is_some());
+        assert!(!journal.is_failing());
+        assert_eq!(fs::read(&target).expect("target"), b"precious");
+        assert_eq!(fs::read(shared.dir.join("a.json")).expect("record"), b"{}");
+        assert!(journal.restore().is_empty());
+        fs::remove_dir_all(dir).expect("cleanup");
+    }
 }

@@ -11,6 +11,7 @@ mod leftovers;
 pub mod output;
 mod output_file;
 mod pipes;
+mod plain_file;
 mod pool;
 mod request;
 mod status;
