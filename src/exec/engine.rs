@@ -8,6 +8,7 @@ use super::journal::{Journal, Restored};
 use super::leftovers;
 use super::output::Output;
 use super::pool::Pool;
+use super::recent::Recent;
 use super::request::{Resolved, StartError, StartRequest, Stdin, resolve};
 use super::status::{Conclusion, Reason, Status, Stop};
 use super::table::{Filter, Table};
@@ -62,6 +63,7 @@ pub(super) struct Shared {
     pub(super) domain: Domain,
     pub(super) containment: Containment,
     table: Table,
+    recent: Recent,
 }
 
 /// The next supervisor is forked when the command that has just started has had the processors for a moment: most are short.
@@ -78,7 +80,8 @@ impl Shared {
     }
 
     /// An execution ended: old ones may now have to go.
-    pub(super) fn ended(&self, _execution: &Execution) {
+    pub(super) fn ended(&self, execution: &Execution) {
+        self.recent.add(execution.output());
         for id in self.table.evict() {
             self.journal.remove(&id);
         }
@@ -115,6 +118,7 @@ impl Engine {
             domain: parts.domain,
             containment: parts.world.containment(),
             table: Table::default(),
+            recent: Recent::default(),
         };
         let inner = Inner {
             types: RwLock::new(Arc::new(parts.types)),

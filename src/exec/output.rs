@@ -4,8 +4,8 @@
 //! A cursor is a byte offset in the chosen selection (one stream, or both in order of arrival), so it survives reconnects.
 
 use super::output_file::OutputFile;
+use super::ring::Ring;
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -48,7 +48,7 @@ pub enum Selection {
 }
 
 impl Selection {
-    const fn takes(self, stream: Stream) -> bool {
+    pub(super) const fn takes(self, stream: Stream) -> bool {
         match (self, stream) {
             (Selection::Both, _) | (Selection::Stdout, Stream::Stdout) | (Selection::Stderr, Stream::Stderr) => true,
             (Selection::Stdout, Stream::Stderr) | (Selection::Stderr, Stream::Stdout) => false,
@@ -110,12 +110,12 @@ pub struct Chunk {
     pub end: bool,
 }
 
-/// Ring size while nobody follows: enough to see the end of a log.
+/// Ring size while nobody follows: enough to see the end of a log. Bytes, with the overhead of segments, as the others.
 const RING_IDLE: usize = 256 << 10;
 /// Ring size while somebody follows: room for a client that is held up for a moment.
 const RING_FOLLOWED: usize = 2 << 20;
-/// Segments in the ring: a program that writes single bytes makes one segment per read.
-const MAX_SEGMENTS: usize = 8192;
+/// Ring size of an execution that ended long ago: a thousand of them are 16 MB.
+const RING_SETTLED: usize = 16 << 10;
 /// Most bytes in one [`Chunk`].
 pub const MAX_CHUNK: usize = 256 << 10;
 
@@ -130,11 +130,11 @@ pub struct Output {
 
 #[derive(Debug, Default)]
 struct Inner {
-    ring: VecDeque<Segment>,
-    ring_bytes: usize,
+    ring: Ring,
     end: Offsets,
     file: Option<OutputFile>,
     closed: bool,
+    settled: bool,
     followers: Vec<Follower>,
     next_follower: u64,
     /// How far any reader has come in each stream.
@@ -180,10 +180,23 @@ impl Output {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    /// Both pipes have ended, or nobody reads them any more.
+    /// Both pipes have ended, or nobody reads them any more. The file is complete and stands for what it holds.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut inner = self.lock();
+        inner.closed = true;
+        if let Some(file) = &mut inner.file {
+            file.finish();
+        }
+        inner.economize();
+        drop(inner);
         self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// The end was long ago: only the last bytes stay in memory, once nobody follows.
+    pub(super) fn settle(&self) {
+        let mut inner = self.lock();
+        inner.settled = true;
+        inner.economize();
     }
 
     /// Open again, for the next attempt.
@@ -264,7 +277,9 @@ impl Output {
 
     /// A follower went away.
     pub fn unfollow(&self, id: u64) {
-        self.lock().followers.retain(|follower| follower.id != id);
+        let mut inner = self.lock();
+        inner.followers.retain(|follower| follower.id != id);
+        inner.economize();
     }
 
     /// Some follower is still inside the ring but more than half of it behind: one more read could push bytes out under it.
@@ -272,10 +287,15 @@ impl Output {
         let inner = self.lock();
         let start = inner.ring_start();
         inner.followers.iter().any(|follower| {
-            let behind = inner.end.of(follower.selection).saturating_sub(follower.cursor);
             let inside = follower.cursor >= start.of(follower.selection);
-            inside && behind > (RING_FOLLOWED / 2) as u64
+            inside && inner.ring.cost_from(follower.selection, follower.cursor) > RING_FOLLOWED / 2
         })
+    }
+
+    /// What the ring costs, in bytes.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> usize {
+        self.lock().ring.cost()
     }
 }
 
@@ -287,13 +307,27 @@ impl Inner {
         if let Some(file) = &mut self.file {
             file.append(stream, at, &bytes);
         }
-        self.ring_bytes += bytes.len();
-        self.ring.push_back(Segment { stream, at, time_ms, bytes });
-        let cap = if self.followers.is_empty() { RING_IDLE } else { RING_FOLLOWED };
-        while self.ring_bytes > cap || self.ring.len() > MAX_SEGMENTS {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.ring_bytes -= oldest.bytes.len();
+        self.ring.push(Segment { stream, at, time_ms, bytes });
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let cap = match (self.followers.is_empty(), self.settled) {
+            (false, _) => RING_FOLLOWED,
+            (true, false) => RING_IDLE,
+            (true, true) => RING_SETTLED,
+        };
+        while let Some(oldest) = self.ring.pop_above(cap) {
             self.lost += self.unseen(&oldest);
+        }
+    }
+
+    /// Once it has ended and nobody follows, what the file holds needs no memory, and what is left no more than its size.
+    fn economize(&mut self) {
+        if self.closed && self.followers.is_empty() {
+            self.ring.drop_before(self.file_end().of(Selection::Both));
+            self.trim();
+            self.ring.compact();
         }
     }
 
@@ -316,7 +350,7 @@ impl Inner {
     }
 
     fn ring_start(&self) -> Offsets {
-        self.ring.front().map_or(self.end, |segment| segment.at)
+        self.ring.start().unwrap_or(self.end)
     }
 
     fn file_end(&self) -> Offsets {
@@ -338,7 +372,7 @@ impl Inner {
             }
         }
         if chunk.segments.is_empty() {
-            chunk.segments = self.ring_from(selection, chunk.next);
+            chunk.segments = self.ring.read(selection, chunk.next, MAX_CHUNK);
         }
         if let Some(last) = chunk.segments.last() {
             chunk.next = last.at.of(selection) + last.bytes.len() as u64;
@@ -346,117 +380,8 @@ impl Inner {
         chunk.end = self.closed && chunk.next >= end;
         chunk
     }
-
-    fn ring_from(&self, selection: Selection, cursor: u64) -> Vec<Segment> {
-        // The offsets of a selection never decrease along the ring, so the first segment is found by halving.
-        let first = self.ring.partition_point(|segment| {
-            segment.at.after(segment.stream, segment.bytes.len() as u64).of(selection) <= cursor
-        });
-        let mut found: Vec<Segment> = Vec::new();
-        let mut bytes = 0;
-        for segment in self.ring.range(first..).filter(|segment| selection.takes(segment.stream)) {
-            if bytes >= MAX_CHUNK {
-                break;
-            }
-            let start = segment.at.of(selection);
-            let skip = usize::try_from(cursor.saturating_sub(start)).unwrap_or(usize::MAX).min(segment.bytes.len());
-            let piece = segment.bytes.slice(skip..);
-            bytes += piece.len();
-            found.push(Segment { at: segment.at.after(segment.stream, skip as u64), bytes: piece, ..*segment });
-        }
-        found
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn text(chunk: &Chunk) -> Vec<u8> {
-        chunk.segments.iter().flat_map(|segment| segment.bytes.to_vec()).collect()
-    }
-
-    fn read_all(output: &Output, selection: Selection, mut cursor: u64) -> (Vec<u8>, u64) {
-        let (mut all, mut lost) = (Vec::new(), 0);
-        loop {
-            let chunk = output.read(selection, cursor);
-            lost += chunk.lost;
-            if chunk.segments.is_empty() {
-                return (all, lost);
-            }
-            all.extend(text(&chunk));
-            cursor = chunk.next;
-        }
-    }
-
-    #[test]
-    fn streams_are_kept_apart_and_in_order() {
-        let output = Output::new(None);
-        for (stream, bytes) in [(Stream::Stdout, "a1"), (Stream::Stderr, "E"), (Stream::Stdout, "b2")] {
-            output.append(stream, Bytes::from(bytes), 1);
-        }
-        assert_eq!(read_all(&output, Selection::Both, 0).0, b"a1Eb2");
-        assert_eq!(read_all(&output, Selection::Stdout, 0).0, b"a1b2");
-        assert_eq!(read_all(&output, Selection::Stdout, 3).0, b"2");
-        assert_eq!(read_all(&output, Selection::Stderr, 0).0, b"E");
-        assert_eq!(text(&output.read(Selection::Both, output.tail_cursor(Selection::Both, 3))), b"Eb2");
-    }
-
-    #[test]
-    fn what_falls_out_is_counted_not_hidden() {
-        let output = Output::new(None);
-        for _ in 0..10 {
-            output.append(Stream::Stdout, Bytes::from(vec![b'x'; RING_IDLE / 4]), 1);
-        }
-        let (all, lost) = read_all(&output, Selection::Both, 0);
-        assert_eq!(all.len() as u64 + lost, output.total());
-        assert_eq!(lost, output.lost());
-        assert!(all.len() <= RING_IDLE);
-    }
-
-    #[test]
-    fn what_was_read_before_it_fell_out_is_not_lost() {
-        let output = Output::new(None);
-        let mut cursor = 0;
-        for _ in 0..10 {
-            output.append(Stream::Stdout, Bytes::from(vec![b'x'; RING_IDLE / 4]), 1);
-            output.append(Stream::Stderr, Bytes::from_static(b"never read"), 1);
-            cursor = output.read(Selection::Stdout, cursor).next;
-        }
-        output.append(Stream::Stdout, Bytes::from(vec![b'x'; RING_IDLE]), 1);
-        assert_eq!(output.lost(), 100, "only standard error was not read");
-    }
-
-    #[test]
-    fn the_end_is_only_the_end_when_closed() {
-        let output = Output::new(None);
-        output.append(Stream::Stdout, Bytes::from_static(b"z"), 1);
-        assert!(!output.read(Selection::Both, 1).end);
-        output.close();
-        assert!(output.read(Selection::Both, 1).end);
-        assert!(!output.read(Selection::Both, 0).segments.is_empty());
-        assert!(output.read(Selection::Both, 99).end, "a cursor past the end is the end");
-    }
-
-    proptest! {
-        #[test]
-        fn every_cursor_gives_the_rest_of_its_stream(
-            writes in proptest::collection::vec((any::<bool>(), proptest::collection::vec(any::<u8>(), 1..50)), 0..40),
-            cursor in 0u64..2000,
-        ) {
-            let output = Output::new(None);
-            let (mut both, mut out) = (Vec::<u8>::new(), Vec::<u8>::new());
-            for (is_out, bytes) in writes {
-                both.extend(&bytes);
-                if is_out { out.extend(&bytes); }
-                let stream = if is_out { Stream::Stdout } else { Stream::Stderr };
-                output.append(stream, Bytes::from(bytes), 1);
-            }
-            for (selection, expected) in [(Selection::Both, &both), (Selection::Stdout, &out)] {
-                let start = (cursor as usize).min(expected.len());
-                prop_assert_eq!(&read_all(&output, selection, cursor).0, &expected[start..]);
-            }
-        }
-    }
-}
+#[path = "output_tests.rs"]
+mod tests;

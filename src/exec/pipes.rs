@@ -76,7 +76,7 @@ pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>)
             Ok(0) | Err(_) => return,
             Ok(length) => {
                 patience.earn(length);
-                output.append(stream, block.split().freeze(), unix_ms());
+                output.append(stream, taken(block), unix_ms());
                 if length == room && blocks.grow() {
                     // Not allowed to everybody; then reads stay short.
                     let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
@@ -90,6 +90,16 @@ pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>)
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// What was read into a block. A short read is copied out: each would keep a block in memory, and leave it too little room for the next.
+fn taken(block: &mut BytesMut) -> Bytes {
+    if block.len() >= BLOCK_MIN {
+        return block.split().freeze();
+    }
+    let bytes = Bytes::copy_from_slice(block);
+    block.clear();
+    bytes
 }
 
 /// Read buffers that are used again once nobody holds a segment of them any more: fresh memory for each read would cost more in
@@ -178,6 +188,25 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
+    fn short_reads_keep_to_one_block() {
+        let mut blocks = Blocks::default();
+        let mut kept = Vec::new();
+        let mut seen = HashSet::new();
+        for n in 0..1000_usize {
+            let block = blocks.writable();
+            assert!(block.capacity() >= BLOCK_MIN);
+            seen.insert(block.as_ptr() as usize);
+            block.resize(1 + n % (BLOCK_MIN - 1), n as u8);
+            kept.push(taken(block));
+        }
+        assert_eq!(seen.len(), 1);
+        let right = |(n, bytes): (usize, &Bytes)| {
+            bytes.len() == 1 + n % (BLOCK_MIN - 1) && bytes.iter().all(|byte| *byte == n as u8)
+        };
+        assert!(kept.iter().enumerate().all(right));
+    }
+
+    #[test]
     fn a_fast_stream_settles_on_a_few_blocks() {
         let mut blocks = Blocks::default();
         let mut ring = VecDeque::new();
@@ -189,7 +218,7 @@ mod tests {
             if n >= 100 {
                 seen.insert(block.as_ptr() as usize);
             }
-            ring.push_back(block.split().freeze());
+            ring.push_back(taken(block));
             if ring.len() > 8 {
                 ring.pop_front();
             }
