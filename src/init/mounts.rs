@@ -75,6 +75,10 @@ const ALL: [Wanted; 8] = [
 /// Mounts what is missing. Each failure is a line for the log; none keeps the machine from coming up.
 pub fn mount_missing() -> Vec<String> {
     let mut problems = Vec::new();
+    // As a machine's init: what is mounted later shall reach executions with mounts of their own (mount_namespaces(7)).
+    if let Err(error) = mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>) {
+        problems.push(format!("share the mounts of /: {error}"));
+    }
     for wanted in &ALL {
         if let Err(error) = mount_one(wanted) {
             problems.push(format!("mount {} on {}: {error}", wanted.kind, wanted.target));

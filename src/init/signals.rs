@@ -23,6 +23,8 @@ const WATCHED: [Signal; 11] = [
 
 /// Blocks every signal and opens the descriptor that delivers them. Call first in main.
 pub fn block() -> io::Result<OwnedFd> {
+    // A parent that ignored SIGCHLD would have the kernel reap our children behind our back.
+    process::default_disposition(Signal::SIGCHLD as i32);
     process::block_all_and_watch(&WATCHED)
 }
 

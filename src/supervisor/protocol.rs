@@ -72,6 +72,8 @@ pub enum Order {
     Cancel,
     /// Kill everything now.
     Kill,
+    /// The output is drained: what outlives the main process may go now, if its type says so.
+    Drained,
     /// Report usage.
     Usage,
 }
@@ -173,7 +175,7 @@ pub struct Usage {
 /// Stub to supervisor, before its exec. The end of the stream after `Executing` means that exec succeeded; before it, that the stub died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubReport {
-    /// joined its groups and waits for the specification
+    /// joined its groups and waits for the specification; its mount namespace comes with it, if it has one of its own
     Prepared,
     /// all is set, waits for the release
     Held,

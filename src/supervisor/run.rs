@@ -40,6 +40,8 @@ struct Supervisor<'a> {
     alarms: Vec<Alarm>,
     /// Open until the stub has become the command.
     stub: Option<OwnedFd>,
+    /// The stub's mount namespace. Taking one down waits for RCU; while we hold it, that does not hold up the main process's end.
+    mounts: Option<OwnedFd>,
     /// The stub, later the main process.
     child: i32,
     run: Option<Run>,
@@ -62,6 +64,8 @@ struct Run {
     failed: Option<StartFailure>,
     breach: Option<Breach>,
     cancelled: bool,
+    /// The main process ended; the others are killed at this time.
+    survivors_until: Option<Duration>,
     ending: Ending,
     kill_again: Duration,
 }
@@ -81,6 +85,8 @@ enum Ending {
 const KILL_AGAIN: Duration = Duration::from_millis(5);
 /// A process in uninterruptible sleep dies when it wakes; looking more often does not help.
 const KILL_AGAIN_MAX: Duration = Duration::from_millis(320);
+/// What outlives the main process and is to be killed stays this long at most, should the daemon not say that the output is drained.
+const SURVIVORS_MAX: Duration = Duration::from_millis(400);
 /// For the kernel to let go of the members of a group.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -116,6 +122,7 @@ impl<'a> Supervisor<'a> {
             alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
             group,
             stub: Some(ours),
+            mounts: None,
             child,
             run: None,
         })
@@ -168,7 +175,7 @@ impl<'a> Supervisor<'a> {
     fn due_in(&self) -> Option<Duration> {
         let run = self.run.as_ref()?;
         let ending = match run.ending {
-            Ending::No => None,
+            Ending::No => run.survivors_until,
             Ending::Terminating(at) | Ending::Killing(at) => Some(at),
         };
         let watching = (run.started && !matches!(run.ending, Ending::Killing(_))).then(|| run.watch.next_at());
@@ -220,6 +227,11 @@ impl<'a> Supervisor<'a> {
                 self.mark_cancelled();
                 self.end_now();
             }
+            Order::Drained => {
+                if self.run.as_ref().is_some_and(|run| run.survivors_until.is_some()) {
+                    self.end_now();
+                }
+            }
             Order::Usage => {
                 if let Some(usage) = self.watch(Watch::report) {
                     self.report(&Report::Usage(usage));
@@ -256,6 +268,7 @@ impl<'a> Supervisor<'a> {
             failed: None,
             breach: None,
             cancelled: false,
+            survivors_until: None,
             ending: Ending::No,
             kill_again: KILL_AGAIN,
         });
@@ -292,7 +305,7 @@ impl<'a> Supervisor<'a> {
     fn note_stub(&mut self, report: StubReport, fds: Vec<OwnedFd>) {
         let pid = self.child;
         match report {
-            StubReport::Prepared => {}
+            StubReport::Prepared => self.mounts = fds.into_iter().next(),
             StubReport::Held => self.report(&Report::Held { pid }),
             StubReport::Executing => {
                 let Some(run) = &mut self.run else { return };
@@ -385,8 +398,8 @@ impl<'a> Supervisor<'a> {
         let end = run.ending == Ending::No && !keeps;
         let usage = self.watch(Watch::report).unwrap_or_default();
         self.report_main_end(usage);
-        if end {
-            self.end_now();
+        if let Some(run) = self.run.as_mut().filter(|_| end) {
+            run.survivors_until = Some(time::monotonic() + SURVIVORS_MAX);
         }
     }
 
@@ -427,6 +440,7 @@ impl<'a> Supervisor<'a> {
             Ending::Killing(at) if now >= at => return self.end_now(),
             Ending::Killing(_) => return,
             Ending::Terminating(at) if now >= at => return self.end_now(),
+            Ending::No if run.survivors_until.is_some_and(|at| now >= at) => return self.end_now(),
             Ending::Terminating(_) | Ending::No => {}
         }
         if !run.started {

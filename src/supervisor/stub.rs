@@ -31,6 +31,8 @@ pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>) -> 
 
 enum Never {}
 
+const OWN_MOUNTS: &str = "/proc/self/ns/mnt";
+
 struct Stub<'a> {
     socket: OwnedFd,
     context: &'a Context,
@@ -62,15 +64,17 @@ impl Stub<'_> {
         if let Some(group) = self.group {
             group.join().map_err(|error| failure("join the execution's groups", error))?;
         }
-        if self.context.world.private_mounts {
-            self.shield().map_err(|error| failure("make kernel files read-only", error))?;
+        if !self.context.world.private_mounts {
+            return self.report(&StubReport::Prepared, &[]);
         }
-        self.report(&StubReport::Prepared, &[])
+        self.shield().map_err(|error| failure("make kernel files read-only", error))?;
+        let own = File::open(OWN_MOUNTS).map_err(|error| failure("open the own mount namespace", error))?;
+        self.report(&StubReport::Prepared, &[own.as_fd()])
     }
 
     /// uid 0 owns the files of the cgroup tree and of /proc/sys whatever its capabilities: only a read-only view keeps it out.
     fn shield(&mut self) -> std::io::Result<()> {
-        self.outside = Some(File::open("/proc/self/ns/mnt")?);
+        self.outside = Some(File::open(OWN_MOUNTS)?);
         probe::shield(&self.context.shielded, self.context.world.private_proc)
     }
 

@@ -209,6 +209,8 @@ impl Watch {
             Some(group) => group.memory(),
             None => snapshot.map(|snapshot| memory::of_tree(snapshot, threshold).bytes),
         };
+        // No process has none: the charge of a moment ago has not arrived yet.
+        let bytes = bytes.filter(|bytes| *bytes > 0);
         self.usage.memory_bytes = bytes.or(self.usage.memory_bytes);
         self.usage.memory_peak_bytes = self.usage.memory_peak_bytes.max(bytes);
         bytes

@@ -44,7 +44,9 @@ pub fn receive(
         let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
         match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags) {
             Ok(message) => break message,
-            Err(Errno::EINTR) => {}
+            // The other side closed with something of ours unread. The kernel reports that once, ahead of the messages that it had
+            // still sent; they come next.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(errno.into()),
         }
     };

@@ -74,13 +74,23 @@ fn close_listed(first: u32, keep: &[u32]) {
     }
 }
 
+/// `struct sigaction` as the kernel has it on x86-64 and arm64: handler, flags, restorer, mask.
+#[repr(C)]
+struct KernelAction([u64; 4]);
+
 /// Default disposition for every signal: what a program expects to start with. The mask is left alone.
+///
+/// By raw system calls, because libc refuses the numbers that it keeps for itself (32 to 34), and a parent may have had those ignored.
 pub fn default_dispositions() {
-    for number in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; SIGKILL, SIGSTOP and libc-internal numbers answer EINVAL, which is fine.
-        // Flags such as SA_NOCLDWAIT go with the old action.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
-    }
+    (1..=64).for_each(default_disposition);
+}
+
+/// Default disposition for one signal; flags such as `SA_NOCLDWAIT` go with the old action.
+pub fn default_disposition(number: i32) {
+    let action = KernelAction([0; 4]);
+    // SAFETY: SIG_DFL (0) installs no handler; the size is that of the kernel's 64-bit signal set. SIGKILL and SIGSTOP answer EINVAL,
+    // which is fine.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, number, &raw const action, std::ptr::null::<KernelAction>(), 8) };
 }
 
 /// Unblocks every signal and leaves dispositions alone.
