@@ -152,6 +152,8 @@ struct Follower {
     selection: Selection,
     cursor: u64,
     taken: u64,
+    /// Must have every byte: whoever writes waits for it.
+    complete: bool,
 }
 
 impl Output {
@@ -239,10 +241,19 @@ impl Output {
 
     /// Registers a follower: the ring grows while there is one.
     pub fn follow(&self, selection: Selection, cursor: u64) -> u64 {
+        self.add_follower(selection, cursor, false)
+    }
+
+    /// Registers a follower that the execution waits for, as it would for the reader of its own pipe.
+    pub fn follow_all(&self, selection: Selection) -> u64 {
+        self.add_follower(selection, 0, true)
+    }
+
+    fn add_follower(&self, selection: Selection, cursor: u64, complete: bool) -> u64 {
         let mut inner = self.lock();
         let id = inner.next_follower;
         inner.next_follower += 1;
-        inner.followers.push(Follower { id, selection, cursor, taken: 0 });
+        inner.followers.push(Follower { id, selection, cursor, taken: 0, complete });
         id
     }
 
@@ -285,11 +296,13 @@ impl Output {
     /// Some follower is still inside the ring but more than half of it behind: one more read could push bytes out under it.
     pub fn is_pressed(&self) -> bool {
         let inner = self.lock();
-        let start = inner.ring_start();
-        inner.followers.iter().any(|follower| {
-            let inside = follower.cursor >= start.of(follower.selection);
-            inside && inner.ring.cost_from(follower.selection, follower.cursor) > RING_FOLLOWED / 2
-        })
+        inner.followers.iter().any(|follower| inner.presses(follower))
+    }
+
+    /// The same, of a follower that must have every byte.
+    pub fn is_held_up(&self) -> bool {
+        let inner = self.lock();
+        inner.followers.iter().any(|follower| follower.complete && inner.presses(follower))
     }
 
     /// What the ring costs, in bytes.
@@ -309,6 +322,11 @@ impl Inner {
         }
         self.ring.push(Segment { stream, at, time_ms, bytes });
         self.trim();
+    }
+
+    fn presses(&self, follower: &Follower) -> bool {
+        let inside = follower.cursor >= self.ring_start().of(follower.selection);
+        inside && self.ring.cost_from(follower.selection, follower.cursor) > RING_FOLLOWED / 2
     }
 
     fn trim(&mut self) {

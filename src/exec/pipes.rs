@@ -83,6 +83,9 @@ pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>)
                 }
             }
         }
+        while output.is_held_up() {
+            output.progressed().await;
+        }
         if output.is_pressed() {
             patience.wait_for_followers(&output).await;
         } else {
