@@ -132,7 +132,7 @@ pub(super) async fn stdin(
         }
     }
     if close {
-        execution.close_stdin().await;
+        execution.close_stdin();
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -153,6 +153,7 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
         let code = match refused {
             Refused::Ended => Code::ExecutionFinished,
+            Refused::Busy => Code::TooManyRequests,
             Refused::NotHeld | Refused::NotRunning | Refused::StdinClosed => Code::WrongStatus,
         };
         Problem::new(code, refused.to_string())

@@ -26,7 +26,7 @@ pub(super) fn agent_types(api: &Api, _: &Asked<'_>) -> Result<Response<Body>, Pr
 /// Counts of executions: the ones that are known by status, and totals since the daemon began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Counts {
-    /// not ended
+    /// not ended, or ended with survivors that are kept
     pub(super) active: usize,
     pub(super) queued: usize,
     pub(super) initializing: usize,
@@ -42,9 +42,8 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn of(engine: &Engine) -> Self {
-        let mut counts = Counts { max: engine.max_executions(), ..Counts::default() };
+        let mut counts = Counts { active: engine.active(), max: engine.max_executions(), ..Counts::default() };
         for (status, count) in engine.counts() {
-            counts.active += if status.is_final() { 0 } else { count };
             *counts.slot(status) = count;
         }
         counts

@@ -101,7 +101,7 @@ impl Cache {
 
     /// Writes the counts and returns them. They change only with an event.
     fn push_executions(&self, engine: &Engine, out: &mut String) -> Counts {
-        let now = engine.events().count();
+        let now = engine.events().changes();
         let mut kept = self.executions.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.at != Some(now) {
             let counts = Counts::of(engine);
@@ -135,7 +135,7 @@ impl Api {
     fn health_body(&self, full: bool) -> Bytes {
         let now = Written {
             uptime_ms: self.telemetry.uptime_ms(),
-            events: self.engine.events().count(),
+            events: self.engine.events().changes(),
             readiness: self.readiness.changes(),
             soft: self.soft_checks(),
             panics: self.telemetry.panics.get(),

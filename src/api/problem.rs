@@ -56,6 +56,8 @@ pub enum Code {
     UnknownAgentType,
     /// as many executions as are allowed already run
     TooManyExecutions,
+    /// the execution takes requests more slowly than they come
+    TooManyRequests,
     /// as many connections as are allowed already are at work
     TooManyConnections,
     /// the daemon is going down
@@ -64,7 +66,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the API document and its test.
-    pub const ALL: [Code; 25] = [
+    pub const ALL: [Code; 26] = [
         Code::InvalidRequestBody,
         Code::MissingQuery,
         Code::RuntimeError,
@@ -88,6 +90,7 @@ impl Code {
         Code::UnknownMember,
         Code::UnknownAgentType,
         Code::TooManyExecutions,
+        Code::TooManyRequests,
         Code::TooManyConnections,
         Code::ShuttingDown,
     ];
@@ -123,6 +126,7 @@ impl Code {
             Code::UnknownMember => ("UNKNOWN_MEMBER", S::UNPROCESSABLE_ENTITY, "A name is not known"),
             Code::UnknownAgentType => ("UNKNOWN_AGENT_TYPE", S::UNPROCESSABLE_ENTITY, "No such agent type"),
             Code::TooManyExecutions => ("TOO_MANY_EXECUTIONS", S::TOO_MANY_REQUESTS, "Too many executions"),
+            Code::TooManyRequests => ("TOO_MANY_REQUESTS", S::TOO_MANY_REQUESTS, "Too many requests wait"),
             Code::TooManyConnections => ("TOO_MANY_CONNECTIONS", S::SERVICE_UNAVAILABLE, "Too many connections"),
             Code::ShuttingDown => ("SHUTTING_DOWN", S::SERVICE_UNAVAILABLE, "The daemon is shutting down"),
         }
@@ -156,7 +160,9 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let header = match code {
             Code::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Code::TooManyExecutions | Code::ShuttingDown => Some((RETRY_AFTER, HeaderValue::from_static("1"))),
+            Code::TooManyExecutions | Code::TooManyRequests | Code::ShuttingDown => {
+                Some((RETRY_AFTER, HeaderValue::from_static("1")))
+            }
             _ => None,
         };
         Problem(Box::new(Inner { code, detail: detail.into(), members: Map::new(), header }))

@@ -4,7 +4,7 @@ use super::ground::{self, Ground};
 use super::runtime;
 use crate::cli::{JsonTarget, RunRequest, exit_code, verdict_line};
 use crate::config::resolve::{self, StateDir};
-use crate::exec::output::{Selection, Stream};
+use crate::exec::output::{Segment, Selection, Stream};
 use crate::exec::{Engine, Execution, Journal, Parts, Pool, StartRequest, Stdin, Stop, env, workdir};
 use crate::init::reaper;
 use crate::init::signals::Signals;
@@ -14,6 +14,15 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+/// Somebody who asked for the end gets it this long after the execution's, also if our own streams take nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for who asked twice.
+const LAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Runs to the end; the result is the exit code.
 pub fn run(request: RunRequest, signals: OwnedFd) -> anyhow::Result<u8> {
@@ -26,20 +35,25 @@ pub fn run(request: RunRequest, signals: OwnedFd) -> anyhow::Result<u8> {
         let started = engine.start(start_request(&request));
         let result = match started {
             Ok(execution) => {
-                let forward = tokio::spawn(obey_signals(signals, execution.clone(), zygote));
-                let view = attend(&execution).await;
+                let asked = watch::Sender::new(0);
+                let mut asks = asked.subscribe();
+                let forward = tokio::spawn(obey_signals(signals, execution.clone(), zygote, asked));
+                let result = tokio::select! {
+                    result = attend(&execution, request.json) => result,
+                    () = impatience(&execution, &mut asks) => Ok(exit_code(&serde_json::to_value(execution.view())?)),
+                };
                 forward.abort();
-                finish(&request, &serde_json::to_value(&view)?)
+                result
             }
             Err(error) => {
                 eprintln!("execd: {error}");
                 Ok(crate::cli::verdict::OWN_FAILURE)
             }
         };
-        engine.shutdown(std::time::Duration::from_millis(500)).await;
+        engine.shutdown(Duration::from_millis(500)).await;
         result
     });
-    // A thread may still sit in read(0); nobody waits for it.
+    // A thread may still sit in read(0) or write(1); nobody waits for it.
     runtime.shutdown_background();
     ground::leave(zygote, &domain);
     code
@@ -83,46 +97,69 @@ fn start_request(request: &RunRequest) -> StartRequest {
     }
 }
 
-/// Copies both directions until the end.
-async fn attend(execution: &Arc<Execution>) -> crate::exec::ExecutionView {
+/// Copies both directions until the end, then says how it ended.
+async fn attend(execution: &Arc<Execution>, json: Option<JsonTarget>) -> anyhow::Result<u8> {
     let feeder = execution.clone();
     tokio::spawn(async move { feed_stdin(&feeder).await });
-    let output = execution.output().clone();
-    let follower = output.follow(Selection::Both, 0);
+    copy_output(execution).await;
+    let view = serde_json::to_value(execution.wait().await)?;
+    spawn_blocking(move || finish(json.as_ref(), &view)).await?
+}
+
+/// Our streams may take nothing for a while, so they are written to beside the runtime, which hears signals meanwhile. The command waits
+/// for them as if they were its own.
+async fn copy_output(execution: &Execution) {
+    let output = execution.output();
+    let follower = output.follow_all(Selection::Both);
     let mut changed = output.subscribe();
     let mut cursor = 0;
     loop {
         changed.mark_unchanged();
         let chunk = output.read(Selection::Both, cursor);
-        for segment in &chunk.segments {
-            // A closed reader of ours is no reason to end the command.
-            let _ = match segment.stream {
-                Stream::Stdout => io::stdout().write_all(&segment.bytes),
-                Stream::Stderr => io::stderr().write_all(&segment.bytes),
-            };
+        let nothing = chunk.segments.is_empty();
+        if !nothing && spawn_blocking(move || write_out(&chunk.segments)).await.is_err() {
+            return;
         }
         cursor = chunk.next;
         output.progress(follower, cursor);
-        if chunk.end {
-            break;
-        }
-        if chunk.segments.is_empty() && changed.changed().await.is_err() {
-            break;
+        if chunk.end || (nothing && changed.changed().await.is_err()) {
+            return;
         }
     }
-    let _ = io::stdout().flush();
-    execution.wait().await
+}
+
+fn write_out(segments: &[Segment]) {
+    for segment in segments {
+        // A closed reader of ours is no reason to end the command.
+        let _ = match segment.stream {
+            Stream::Stdout => io::stdout().write_all(&segment.bytes),
+            Stream::Stderr => io::stderr().write_all(&segment.bytes),
+        };
+    }
+}
+
+/// Returns when somebody has asked for the end and has waited for it long enough.
+async fn impatience(execution: &Execution, asks: &mut watch::Receiver<u32>) {
+    execution.wait().await;
+    let mut twice = asks.clone();
+    if asks.wait_for(|count| *count >= 1).await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::select! {
+        () = sleep(PATIENCE) => {}
+        Ok(_) = twice.wait_for(|count| *count >= 2) => sleep(LAST_PATIENCE).await,
+    }
 }
 
 async fn feed_stdin(execution: &Execution) {
     execution.wait_started().await;
     if io::stdin().is_terminal() {
         // The terminal stays ours: a command in another session cannot read it.
-        execution.close_stdin().await;
+        execution.close_stdin();
         return;
     }
     loop {
-        let read = tokio::task::spawn_blocking(|| {
+        let read = spawn_blocking(|| {
             let mut block = vec![0; 64 << 10];
             let length = io::stdin().read(&mut block).unwrap_or(0);
             block.truncate(length);
@@ -137,19 +174,19 @@ async fn feed_stdin(execution: &Execution) {
             _ => break,
         }
     }
-    execution.close_stdin().await;
+    execution.close_stdin();
 }
 
-async fn obey_signals(signals: Signals, execution: Arc<Execution>, zygote: i32) {
-    let mut asked = false;
+async fn obey_signals(signals: Signals, execution: Arc<Execution>, zygote: i32, asked: watch::Sender<u32>) {
     while let Ok(received) = signals.next().await {
         for signal in received {
             // An execution that has ended meanwhile is what was asked for.
             match signal {
                 Signal::SIGCHLD => drop(reaper::reap_all(None, zygote)),
                 Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP | Signal::SIGQUIT => {
-                    let _ = if asked { execution.kill(Stop::Cancelled) } else { execution.stop(Stop::Cancelled) };
-                    asked = true;
+                    let again = *asked.borrow() > 0;
+                    let _ = if again { execution.kill(Stop::Cancelled) } else { execution.stop(Stop::Cancelled) };
+                    asked.send_modify(|count| *count += 1);
                 }
                 Signal::SIGUSR1 | Signal::SIGUSR2 | Signal::SIGCONT => drop(execution.signal(signal as i32)),
                 _ => {}
@@ -158,10 +195,13 @@ async fn obey_signals(signals: Signals, execution: Arc<Execution>, zygote: i32) 
     }
 }
 
-fn finish(request: &RunRequest, view: &serde_json::Value) -> anyhow::Result<u8> {
-    eprintln!("{}", verdict_line(view));
-    match &request.json {
-        Some(JsonTarget::Stdout) => println!("{view}"),
+/// The last words, and the exit code.
+fn finish(json: Option<&JsonTarget>, view: &serde_json::Value) -> anyhow::Result<u8> {
+    let _ = io::stdout().flush();
+    // Nobody is left to tell that stderr or stdout take nothing.
+    let _ = writeln!(io::stderr(), "{}", verdict_line(view));
+    match json {
+        Some(JsonTarget::Stdout) => drop(writeln!(io::stdout(), "{view}")),
         Some(JsonTarget::File(path)) => std::fs::write(path, format!("{view}\n"))
             .map_err(|error| anyhow::anyhow!("write {}: {error}", path.display()))?,
         None => {}

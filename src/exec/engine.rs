@@ -79,9 +79,14 @@ impl Shared {
         });
     }
 
-    /// An execution ended: old ones may now have to go.
+    /// Its output is recent from now on, and no longer that of an older one.
     pub(super) fn ended(&self, execution: &Execution) {
         self.recent.add(execution.output());
+        self.evict();
+    }
+
+    /// Old ones that have ended may have to go.
+    fn evict(&self) {
         for id in self.table.evict() {
             self.journal.remove(&id);
         }
@@ -138,25 +143,33 @@ impl Engine {
 
     /// Brings back the records of an earlier daemon. What was running then is `lost` now.
     pub fn restore(&self) -> usize {
-        let records = self.inner.shared.journal.restore();
+        let mut records = self.inner.shared.journal.restore();
+        // Serving goes on meanwhile: what is in the table was started by this daemon.
+        records.retain(|record| self.get(&record.view.id).is_none());
         let count = records.len();
-        let unfinished = records.iter().filter(|record| !record.view.status.is_final());
-        leftovers::end(&unfinished.map(|record| record.view.id.clone()).collect());
+        let had_processes = records.iter().filter(|record| !record.view.status.is_final() || record.view.survivors);
+        leftovers::end(&had_processes.map(|record| record.view.id.clone()).collect());
         for record in records {
             self.restore_one(record);
         }
-        for id in self.inner.shared.table.evict() {
-            self.inner.shared.journal.remove(&id);
-        }
+        self.inner.shared.evict();
         count
     }
 
     fn restore_one(&self, record: Restored) {
         let Restored { mut view, output } = record;
+        if view.private_dir {
+            // The daemon that made it did not come to removing it.
+            workdir::remove(&self.inner.work_root, &view.id);
+        }
+        let before = view.clone();
+        view.survivors = false;
         if !view.status.is_final() {
             let lost = Conclusion { status: Status::Failed, reason: Reason::Lost, exit_code: None, signal: None };
             view.conclude(&lost);
             view.finished_at = Some(rfc3339(unix_ms()));
+        }
+        if view != before {
             self.inner.shared.journal.put(&view);
         }
         let output = Arc::new(output.map_or_else(
@@ -167,7 +180,7 @@ impl Engine {
             },
             Output::restored,
         ));
-        let (execution, _asks) = Execution::new(view, output, self.inner.events.clone(), 0);
+        let execution = Execution::new(view, output, self.inner.events.clone(), 0);
         self.inner.shared.table.insert(Arc::new(execution));
     }
 
@@ -190,8 +203,7 @@ impl Engine {
         let file = inner.shared.journal.create_output(&id, resolved.agent_type.output_bytes);
         let output = Arc::new(Output::new(file));
         inner.shared.telemetry.executions.started(&resolved.agent_type.name);
-        let (execution, asks) = Execution::new(view, output, inner.events.clone(), now);
-        let execution = Arc::new(execution);
+        let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));
         inner.shared.table.insert(execution.clone());
         let job = Job {
             spec,
@@ -200,7 +212,7 @@ impl Engine {
             work_dir,
             keep_work_dir: request.keep_work_dir,
         };
-        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), asks, job).drive());
+        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), job).drive());
         Ok(execution)
     }
 
@@ -279,6 +291,8 @@ impl Engine {
             usage: UsageView::default(),
             breach: None,
             pipes_held_open: false,
+            survivors: false,
+            private_dir: spec.storage_fresh && !request.keep_work_dir,
             attempt: 1,
             attempts: Vec::new(),
             last_output_at: None,
@@ -295,7 +309,7 @@ impl Engine {
         self.inner.shared.table.list(filter)
     }
 
-    /// Executions that have not ended.
+    /// Executions that have not ended, or have ended with survivors that are kept.
     pub fn active(&self) -> usize {
         self.inner.shared.table.active()
     }
@@ -366,36 +380,36 @@ impl Engine {
 
     /// KILL to every execution, now.
     pub fn kill_all(&self) {
-        for execution in self.inner.shared.table.unfinished() {
+        for execution in self.inner.shared.table.all_active() {
             // Ended meanwhile is fine.
             let _ = execution.kill(Stop::Shutdown);
         }
     }
 
-    /// Ends everything: TERM at once, KILL to what is left after `patience`. Returns when all have ended or the second deadline,
+    /// Ends everything: TERM at once, KILL to what is left after `patience`. Returns when no process is left or the second deadline,
     /// which is as long again but at most two seconds, has passed.
     pub async fn shutdown(&self, patience: Duration) {
         self.drain();
-        let active = self.inner.shared.table.unfinished();
+        let active = self.inner.shared.table.all_active();
         for execution in &active {
             // Ended meanwhile is fine.
             let _ = execution.stop(Stop::Shutdown);
         }
-        if tokio::time::timeout(patience, all_ended(&active)).await.is_err() {
+        if tokio::time::timeout(patience, all_over(&active)).await.is_err() {
             for execution in &active {
                 let _ = execution.kill(Stop::Shutdown);
             }
             let last = patience.clamp(Duration::from_millis(500), Duration::from_secs(2));
-            let _ = tokio::time::timeout(last, all_ended(&active)).await;
+            let _ = tokio::time::timeout(last, all_over(&active)).await;
         }
         self.inner.shared.pool.retire();
         self.inner.shared.journal.flush();
     }
 }
 
-async fn all_ended(executions: &[Arc<Execution>]) {
+async fn all_over(executions: &[Arc<Execution>]) {
     for execution in executions {
-        execution.wait().await;
+        execution.wait_over().await;
     }
 }
 

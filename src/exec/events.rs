@@ -39,6 +39,8 @@ pub struct Events {
 struct History {
     newest: VecDeque<Event>,
     seq: u64,
+    /// Changes that are no event.
+    silent: u64,
 }
 
 impl Default for Events {
@@ -63,9 +65,15 @@ impl Events {
         (history.seq - last - kept.len() as u64, kept, receiver)
     }
 
-    /// How many there were. It moves whenever any execution's status does.
-    pub fn count(&self) -> u64 {
-        self.lock().seq
+    /// Moves whenever any execution's status does, or the number of active ones.
+    pub fn changes(&self) -> u64 {
+        let history = self.lock();
+        history.seq + history.silent
+    }
+
+    /// The number of active executions changed without an event: survivors are gone.
+    pub(super) fn note_silent_change(&self) {
+        self.lock().silent += 1;
     }
 
     /// Tells everybody.
@@ -102,7 +110,7 @@ mod tests {
             events.publish(event());
         }
         let newest = CAPACITY as u64 + 10;
-        assert_eq!(events.count(), newest);
+        assert_eq!(events.changes(), newest);
         let (missed, kept, _) = events.resume(Some(newest - 2));
         assert_eq!((missed, kept.iter().map(|e| e.seq).collect::<Vec<_>>()), (0, vec![newest - 1, newest]));
         let (missed, kept, _) = events.resume(Some(3));

@@ -1,33 +1,20 @@
 //! One execution as the daemon holds it: its view, its output, and the way to its driver.
 
+use super::asks::Asks;
 use super::events::{Event, Events};
+use super::feed::Feed;
 use super::output::Output;
 use super::status::{Conclusion, Status, Stop};
 use super::view::{AttemptView, ExecutionView};
-use crate::supervisor::protocol::{Breach, Usage};
+use crate::supervisor::protocol::Breach;
 use crate::sys::time::unix_ms;
 use crate::telemetry::clock::rfc3339;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot, watch};
-
-/// What callers ask of an execution's driver.
-#[derive(Debug)]
-pub(super) enum Ask {
-    /// end it: TERM, grace, KILL
-    Stop(Stop),
-    /// end it now
-    Kill(Stop),
-    /// a signal to every process
-    Signal(i32),
-    /// let a held command go
-    Release,
-    /// fresh figures
-    Usage(oneshot::Sender<Usage>),
-}
+use tokio::sync::watch;
 
 /// Why an operation on an execution is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +31,9 @@ pub enum Refused {
     /// 409
     #[error("standard input is closed: the execution ended, or was started without one")]
     StdinClosed,
+    /// 429
+    #[error("too many signals wait for the execution's supervisor, which is slow or stopped; try again, or cancel")]
+    Busy,
 }
 
 /// Waiting for fresh figures from a supervisor longer than this gives the last known ones.
@@ -55,24 +45,30 @@ pub struct Execution {
     view: Mutex<ExecutionView>,
     status: watch::Sender<Status>,
     output: Arc<Output>,
-    asks: mpsc::UnboundedSender<Ask>,
-    stdin: tokio::sync::Mutex<Option<pipe::Sender>>,
+    asks: Asks,
+    stdin: Feed,
+    /// Not ended, or ended with survivors that are kept.
+    active: AtomicBool,
+    /// Nobody follows it any more: no process of it is left.
+    over: watch::Sender<bool>,
     events: Arc<Events>,
     created_ms: u64,
 }
 
 impl Execution {
-    pub(super) fn new(
-        view: ExecutionView,
-        output: Arc<Output>,
-        events: Arc<Events>,
-        created_ms: u64,
-    ) -> (Execution, mpsc::UnboundedReceiver<Ask>) {
-        let (asks, receiver) = mpsc::unbounded_channel();
-        let status = watch::Sender::new(view.status);
-        let stdin = tokio::sync::Mutex::new(None);
-        let view = Mutex::new(view);
-        (Execution { view, status, output, asks, stdin, events, created_ms }, receiver)
+    pub(super) fn new(view: ExecutionView, output: Arc<Output>, events: Arc<Events>, created_ms: u64) -> Execution {
+        let ended = view.status.is_final();
+        Execution {
+            status: watch::Sender::new(view.status),
+            view: Mutex::new(view),
+            output,
+            asks: Asks::default(),
+            stdin: Feed::default(),
+            active: AtomicBool::new(!ended),
+            over: watch::Sender::new(ended),
+            events,
+            created_ms,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, ExecutionView> {
@@ -90,12 +86,11 @@ impl Execution {
 
     /// The view after asking the supervisor for fresh figures; an ended one answers at once.
     pub async fn fresh_view(&self) -> ExecutionView {
-        if matches!(self.status(), Status::Running | Status::Terminating) {
-            let (reply, answer) = oneshot::channel();
-            if self.asks.send(Ask::Usage(reply)).is_ok() {
-                // Too late or gone: the last known figures stand.
-                let _ = tokio::time::timeout(USAGE_PATIENCE, answer).await;
-            }
+        if self.has_processes()
+            && let Some(answer) = self.asks.usage()
+        {
+            // Too late or gone: the last known figures stand.
+            let _ = tokio::time::timeout(USAGE_PATIENCE, answer).await;
         }
         self.view()
     }
@@ -122,6 +117,19 @@ impl Execution {
         *self.status.borrow()
     }
 
+    /// Not ended, or ended with survivors that are kept.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    fn has_processes(&self) -> bool {
+        match self.status() {
+            Status::Running | Status::Terminating => true,
+            Status::Queued | Status::Initializing | Status::Ready => false,
+            Status::Completed | Status::Failed | Status::Terminated => self.is_active(),
+        }
+    }
+
     /// Captured output.
     pub fn output(&self) -> &Arc<Output> {
         &self.output
@@ -139,65 +147,73 @@ impl Execution {
         self.view()
     }
 
+    /// Waits until no process of it is left, survivors included.
+    pub(super) async fn wait_over(&self) {
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
     /// Waits until it has left the statuses before the command runs or is held.
     pub async fn wait_started(&self) {
         let early = |status: &Status| matches!(status, Status::Queued | Status::Initializing);
         let _ = self.status.subscribe().wait_for(|status| !early(status)).await;
     }
 
-    /// Ends it: TERM, grace, KILL. One that is ending already is not an error.
+    /// Ends it, or the survivors that it left: TERM, grace, KILL. One that is ending already is not an error.
     pub fn stop(&self, stop: Stop) -> Result<(), Refused> {
-        self.ask(Ask::Stop(stop))
+        self.refuse_unless_active()?;
+        self.asks.stop(stop);
+        Ok(())
     }
 
     /// Ends it now.
     pub fn kill(&self, stop: Stop) -> Result<(), Refused> {
-        self.ask(Ask::Kill(stop))
+        self.refuse_unless_active()?;
+        self.asks.kill(stop);
+        Ok(())
     }
 
     /// Sends a signal to every process.
     pub fn signal(&self, signal: i32) -> Result<(), Refused> {
-        match self.status() {
-            Status::Running | Status::Terminating => self.ask(Ask::Signal(signal)),
-            Status::Queued | Status::Initializing | Status::Ready => Err(Refused::NotRunning),
-            Status::Completed | Status::Failed | Status::Terminated => Err(Refused::Ended),
+        self.refuse_unless_active()?;
+        if !self.has_processes() {
+            return Err(Refused::NotRunning);
         }
+        self.asks.signal(signal)
     }
 
     /// Lets a held command go.
     pub fn release(&self) -> Result<(), Refused> {
         match self.status() {
-            Status::Ready => self.ask(Ask::Release),
+            Status::Ready => {
+                self.asks.release();
+                Ok(())
+            }
             status if status.is_final() => Err(Refused::Ended),
             _ => Err(Refused::NotHeld),
         }
     }
 
-    fn ask(&self, ask: Ask) -> Result<(), Refused> {
-        if self.status().is_final() {
-            return Err(Refused::Ended);
-        }
-        self.asks.send(ask).map_err(|_| Refused::Ended)
+    fn refuse_unless_active(&self) -> Result<(), Refused> {
+        if self.is_active() { Ok(()) } else { Err(Refused::Ended) }
+    }
+
+    /// What was asked, for the driver.
+    pub(super) fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// Writes to its standard input; waits while the pipe is full, so a sender feels the reader's speed.
     pub async fn write_stdin(&self, bytes: &[u8]) -> Result<(), Refused> {
-        let mut stdin = self.stdin.lock().await;
-        let pipe = stdin.as_mut().ok_or(Refused::StdinClosed)?;
-        if pipe.write_all(bytes).await.is_err() {
-            *stdin = None;
-            return Err(Refused::StdinClosed);
-        }
-        Ok(())
+        self.stdin.write(bytes).await
     }
 
-    /// Closes its standard input.
-    pub async fn close_stdin(&self) {
-        *self.stdin.lock().await = None;
+    /// Closes its standard input, also under a writer that waits for its reader.
+    pub fn close_stdin(&self) {
+        self.stdin.set(None);
     }
 
-    pub(super) async fn set_stdin(&self, pipe: Option<pipe::Sender>) {
-        *self.stdin.lock().await = pipe;
+    pub(super) fn set_stdin(&self, pipe: Option<pipe::Sender>) {
+        self.stdin.set(pipe);
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut ExecutionView)) {
@@ -238,7 +254,7 @@ impl Execution {
         self.publish(Status::Running);
     }
 
-    /// The one end.
+    /// The one end. With survivors it stays active.
     pub(super) fn conclude(&self, conclusion: &Conclusion, breach: Option<Breach>, message: Option<String>) {
         {
             let mut view = self.lock();
@@ -249,8 +265,25 @@ impl Execution {
             view.usage.output_bytes = self.output.total();
             view.usage.output_lost_bytes = self.output.lost();
             view.last_output_at = self.output.last_at().map(rfc3339);
+            self.active.store(view.survivors, Ordering::Relaxed);
         }
         self.publish(conclusion.status);
+    }
+
+    /// No survivor is left.
+    pub(super) fn end_survivors(&self) {
+        let mut view = self.lock();
+        if std::mem::replace(&mut view.survivors, false) && view.status.is_final() {
+            self.active.store(false, Ordering::Relaxed);
+            self.events.note_silent_change();
+        }
+    }
+
+    /// Nobody follows it any more.
+    pub(super) fn set_over(&self) {
+        self.end_survivors();
+        self.asks.forget();
+        self.over.send_replace(true);
     }
 
     /// Puts the ended attempt aside and begins again.

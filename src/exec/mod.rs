@@ -1,10 +1,13 @@
 //! Executions as the daemon sees them: requests, status machine, output, records. Supervisors do the work; HTTP is unknown here.
 
+mod asks;
+mod attempt;
 mod driver;
 mod engine;
 pub mod env;
 pub mod events;
 mod execution;
+mod feed;
 mod id;
 mod journal;
 mod leftovers;

@@ -1,4 +1,4 @@
-//! All executions that are known, by identifier: the unfinished ones always, the finished ones up to a cap.
+//! All executions that are known, by identifier: the active ones always, the others up to a cap.
 
 use super::execution::Execution;
 use super::status::Status;
@@ -46,11 +46,11 @@ impl Table {
     }
 
     pub(super) fn active(&self) -> usize {
-        self.lock().values().filter(|execution| !execution.status().is_final()).count()
+        self.lock().values().filter(|execution| execution.is_active()).count()
     }
 
-    pub(super) fn unfinished(&self) -> Vec<Arc<Execution>> {
-        self.lock().values().filter(|execution| !execution.status().is_final()).cloned().collect()
+    pub(super) fn all_active(&self) -> Vec<Arc<Execution>> {
+        self.lock().values().filter(|execution| execution.is_active()).cloned().collect()
     }
 
     pub(super) fn counts(&self) -> [(Status, usize); 8] {
@@ -62,7 +62,7 @@ impl Table {
     pub(super) fn evict(&self) -> Vec<String> {
         let mut table = self.lock();
         let finished: Vec<String> =
-            table.iter().filter(|(_, execution)| execution.status().is_final()).map(|(id, _)| id.clone()).collect();
+            table.iter().filter(|(_, execution)| !execution.is_active()).map(|(id, _)| id.clone()).collect();
         let excess = finished.len().saturating_sub(MAX_FINISHED);
         let gone: Vec<String> = finished.into_iter().take(excess).collect();
         for id in &gone {

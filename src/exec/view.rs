@@ -52,6 +52,12 @@ pub struct ExecutionView {
     pub breach: Option<BreachView>,
     /// some process kept stdout or stderr open when the main one had ended
     pub pipes_held_open: bool,
+    /// the main process ended, others live on and are kept
+    #[serde(default)]
+    pub survivors: bool,
+    /// `cwd` was made for this execution and is to be removed at the end
+    #[serde(default)]
+    pub private_dir: bool,
     /// 1 for the first
     pub attempt: u32,
     /// earlier attempts, oldest first

@@ -3,6 +3,7 @@
 
 use crate::sys::{fdpass, process};
 use nix::sys::signal::Signal;
+use nix::sys::socket::MsgFlags;
 use nix::unistd::{ForkResult, Pid, getpid, setpgid, tcsetpgrp};
 use std::ffi::{CString, OsString};
 use std::io::{self, IsTerminal};
@@ -41,7 +42,7 @@ impl MainCommand {
                 drop(ours);
                 let error = become_command(&argv, open_files_soft);
                 let code = error.raw_os_error().unwrap_or(0);
-                let _ = fdpass::send(theirs.as_fd(), &code.to_le_bytes(), &[]);
+                let _ = fdpass::send(theirs.as_fd(), &code.to_le_bytes(), &[], MsgFlags::empty());
                 process::exit_now(127)
             }
             ForkResult::Parent { child } => {

@@ -130,6 +130,8 @@ pub struct MainEnd {
     pub breach: Option<Breach>,
     /// it was asked to end before it did
     pub cancelled: bool,
+    /// others live on and are kept, until they are [`Report::Gone`]
+    pub survivors: bool,
     /// figures up to now
     pub usage: Usage,
 }
@@ -194,11 +196,25 @@ pub(super) enum StubOrder {
     Release,
 }
 
-/// Sends one message.
+/// Sends one message; waits while the socket is full. For zygote, supervisor and stub.
 pub fn send<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, message, fds, MsgFlags::empty())
+}
+
+/// Sends one message if there is room for it, else `WouldBlock`. For the daemon, which must not wait for who may be stopped.
+pub fn offer<M: Serialize>(socket: BorrowedFd<'_>, message: &M, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, message, fds, MsgFlags::MSG_DONTWAIT)
+}
+
+fn send_with<M: Serialize>(
+    socket: BorrowedFd<'_>,
+    message: &M,
+    fds: &[BorrowedFd<'_>],
+    flags: MsgFlags,
+) -> io::Result<()> {
     let mut buffer = [0; MAX_MESSAGE];
     let bytes = postcard::to_slice(message, &mut buffer).map_err(invalid)?;
-    fdpass::send(socket, bytes, fds)
+    fdpass::send(socket, bytes, fds, flags)
 }
 
 /// Receives one message. `Ok(None)`: the other side is gone.

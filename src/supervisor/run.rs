@@ -397,13 +397,13 @@ impl<'a> Supervisor<'a> {
         let keeps = run.spec.survivors == Survivors::Keep && run.breach.is_none() && !run.cancelled;
         let end = run.ending == Ending::No && !keeps;
         let usage = self.watch(Watch::report).unwrap_or_default();
-        self.report_main_end(usage);
+        self.report_main_end(usage, keeps);
         if let Some(run) = self.run.as_mut().filter(|_| end) {
             run.survivors_until = Some(time::monotonic() + SURVIVORS_MAX);
         }
     }
 
-    fn report_main_end(&mut self, usage: protocol::Usage) {
+    fn report_main_end(&mut self, usage: protocol::Usage, survivors: bool) {
         let Some(run) = &mut self.run else { return };
         if std::mem::replace(&mut run.reported, true) {
             return;
@@ -411,7 +411,7 @@ impl<'a> Supervisor<'a> {
         let report = match (&run.failed, run.main) {
             (Some(failed), _) => Report::StartFailed(failed.clone()),
             (None, Some(exit)) if run.started => {
-                Report::MainEnded(MainEnd { exit, breach: run.breach, cancelled: run.cancelled, usage })
+                Report::MainEnded(MainEnd { exit, breach: run.breach, cancelled: run.cancelled, survivors, usage })
             }
             (None, Some(exit)) => {
                 Report::StartFailed(confine::failure("ended before its command was executed", format!("{exit:?}")))
@@ -423,7 +423,7 @@ impl<'a> Supervisor<'a> {
 
     fn finish(mut self) -> i32 {
         if let Some(usage) = self.watch(Watch::last_report) {
-            self.report_main_end(usage);
+            self.report_main_end(usage, false);
             self.report(&Report::Gone(usage));
         }
         if let Some(group) = &self.group {

@@ -44,9 +44,10 @@ impl Zygote {
         }
     }
 
-    /// Asks for one more supervisor that serves `socket`. Returns when the request is queued; a dead zygote is `EPIPE`.
+    /// Asks for one more supervisor that serves `socket`. Returns when the request is queued; a dead zygote is `EPIPE`, one that has
+    /// too many requests waiting, or is stopped, is `WouldBlock`.
     pub fn request(&self, slot: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        protocol::send(self.socket.as_fd(), &Fork { slot }, &[socket])
+        protocol::offer(self.socket.as_fd(), &Fork { slot }, &[socket])
     }
 }
 

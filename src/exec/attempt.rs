@@ -1,0 +1,221 @@
+//! One attempt of an execution under way: what its supervisor reports and what it is told. Deciding what follows is the driver's.
+
+use super::asks::Asks;
+use super::driver::Driver;
+use super::status::{Outcome, Status, Stop};
+use crate::cgroup::group;
+use crate::supervisor::protocol::{self, MainEnd, Report};
+use nix::sys::socket::MsgFlags;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// After the main process ended, output of others is awaited this long.
+const DRAIN: Duration = Duration::from_millis(250);
+
+/// One attempt under way.
+pub(super) struct Attempt {
+    slot: u32,
+    socket: AsyncFd<OwnedFd>,
+    pumps: Vec<JoinHandle<()>>,
+    main: Option<MainEnd>,
+    failed: Option<protocol::StartFailure>,
+    drain_until: Option<Instant>,
+    /// The supervisor said that no process is left.
+    farewell: bool,
+    /// The supervisor's stream has ended.
+    gone: bool,
+}
+
+impl Attempt {
+    pub(super) fn new(slot: u32, socket: OwnedFd, pumps: Vec<JoinHandle<()>>) -> io::Result<Attempt> {
+        let socket = crate::sys::poll::watch_both(socket)?;
+        Ok(Attempt { slot, socket, pumps, main: None, failed: None, drain_until: None, farewell: false, gone: false })
+    }
+
+    /// Until the result is known: the main process ended and its output is in, or nobody will ever say.
+    pub(super) async fn run_to_result(&mut self, driver: &mut Driver) -> Outcome {
+        while !self.has_result() {
+            self.step(driver).await;
+        }
+        if self.main.is_some() && self.pumps_run() && !driver.execution.output().is_held_up() {
+            driver.execution.update(|view| view.pipes_held_open = true);
+        }
+        if self.main.is_some() && !self.farewell {
+            driver.execution.asks().drained();
+        }
+        self.drain_until = None;
+        self.outcome(driver.stop())
+    }
+
+    /// Until the supervisor has let go of everything.
+    pub(super) async fn run_to_the_end(&mut self, driver: &mut Driver) {
+        while !self.gone {
+            self.step(driver).await;
+        }
+        // With every writer dead the pipes end by themselves, as soon as who must have all of it has taken it.
+        self.pumps.retain(|pump| !pump.is_finished());
+        for mut pump in self.pumps.drain(..) {
+            while tokio::time::timeout(DRAIN, &mut pump).await.is_err() && driver.execution.output().is_held_up() {}
+        }
+    }
+
+    fn has_result(&self) -> bool {
+        if self.failed.is_some() {
+            return true;
+        }
+        let drained = !self.pumps_run() || self.drain_until.is_some_and(|until| Instant::now() >= until);
+        (self.main.is_some() && drained) || (self.gone && self.main.is_none())
+    }
+
+    fn pumps_run(&self) -> bool {
+        self.pumps.iter().any(|pump| !pump.is_finished())
+    }
+
+    fn outcome(&self, stop: Option<Stop>) -> Outcome {
+        match (&self.failed, &self.main) {
+            (Some(failed), _) => {
+                Outcome::StartFailed { exit_code: failed.exit_code, message: failed.message.clone(), stop }
+            }
+            (None, Some(end)) => {
+                let stop = stop.filter(|_| end.cancelled);
+                Outcome::Ended { exit: end.exit, breach: end.breach, stop }
+            }
+            (None, None) => Outcome::Lost { stop },
+        }
+    }
+
+    /// One report, order, end of a pump, or the end of the draining time.
+    async fn step(&mut self, driver: &mut Driver) {
+        // A handle must not be polled again once it has given its result.
+        self.pumps.retain(|pump| !pump.is_finished());
+        let draining = self.main.is_some() && self.drain_until.is_some();
+        let until = self.drain_until.unwrap_or_else(Instant::now);
+        let pump = self.pumps.iter_mut().find(|pump| !pump.is_finished());
+        tokio::select! {
+            biased;
+            report = receive(&self.socket), if !self.gone => self.note(report, driver),
+            () = deliver(&self.socket, driver.execution.asks()), if !self.gone => {}
+            _ = async { match pump { Some(pump) => { let _ = pump.await; } None => std::future::pending().await } }, if draining => {}
+            () = sleep_until(until), if draining => {}
+        }
+    }
+
+    fn note(&mut self, report: io::Result<Option<Report>>, driver: &Driver) {
+        let execution = &driver.execution;
+        match report {
+            Ok(Some(Report::Held { pid })) => {
+                execution.update(|view| view.pid = Some(pid));
+                execution.set_status(Status::Ready);
+                driver.shared.pool.refill();
+                driver.shared.journal.put(&execution.view());
+            }
+            Ok(Some(Report::Started { pid })) => {
+                execution.note_started(pid);
+                driver.shared.refill_soon();
+                driver.shared.journal.put(&execution.view());
+            }
+            Ok(Some(Report::StartFailed(failed))) => {
+                self.failed = Some(failed);
+                driver.shared.pool.refill();
+            }
+            Ok(Some(Report::Terminating)) => {
+                if !execution.status().is_final() {
+                    execution.set_status(Status::Terminating);
+                }
+            }
+            Ok(Some(Report::MainEnded(end))) => {
+                execution.update(|view| {
+                    view.usage.update(&end.usage);
+                    view.survivors = end.survivors;
+                });
+                self.drain_until = Some(Instant::now() + DRAIN);
+                self.main = Some(end);
+            }
+            Ok(Some(Report::Usage(usage))) => {
+                execution.update(|view| view.usage.update(&usage));
+                execution.asks().answer(usage);
+            }
+            Ok(Some(Report::Gone(usage))) => {
+                self.farewell = true;
+                execution.update(|view| view.usage.update(&usage));
+                execution.asks().answer(usage);
+                execution.end_survivors();
+            }
+            Ok(None) | Err(_) => self.lose(driver),
+        }
+    }
+
+    /// The stream ended. A supervisor that did not say that nobody is left died: whatever its groups still hold is killed.
+    fn lose(&mut self, driver: &Driver) {
+        self.gone = true;
+        driver.execution.asks().forget();
+        driver.execution.end_survivors();
+        if !self.farewell {
+            let (shared, slot) = (driver.shared.clone(), self.slot);
+            tokio::task::spawn_blocking(move || group::kill_and_remove_slot(&shared.domain, slot));
+        }
+    }
+}
+
+async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Report>> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let attempt = ready.try_io(|fd| protocol::receive::<Report>(fd.get_ref().as_fd(), MsgFlags::MSG_DONTWAIT));
+        match attempt {
+            Ok(message) => return message.map(|found| found.map(|(report, _)| report)),
+            Err(_would_block) => {}
+        }
+    }
+}
+
+/// Sends the next order as soon as there is one and the supervisor has room for it. Nothing is lost when this is dropped halfway.
+async fn deliver(socket: &AsyncFd<OwnedFd>, asks: &Asks) {
+    loop {
+        asks.order_came().await;
+        // A socket that cannot be waited for is told by its reading side.
+        let Ok(mut ready) = socket.writable().await else { return std::future::pending().await };
+        let Some(order) = asks.first() else { continue };
+        if let Ok(_sent_or_dead) = ready.try_io(|fd| protocol::offer(fd.get_ref().as_fd(), &order, &[])) {
+            // A supervisor that is dead needs no orders, and its stream says so by itself.
+            return asks.sent(&order);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::protocol::Order;
+    use crate::sys::{fdpass, poll};
+
+    /// As many signals as fit into the socket of a supervisor that reads nothing, and a KILL behind them.
+    #[tokio::test]
+    async fn a_stopped_supervisor_holds_up_nobody_and_gets_its_kill_when_it_goes_on() {
+        let (ours, theirs) = fdpass::packet_pair().unwrap();
+        let socket = poll::watch_both(ours).unwrap();
+        let asks = Asks::default();
+        let mut sent = 0;
+        let patience = Duration::from_millis(200);
+        loop {
+            let _ = asks.signal(10);
+            match tokio::time::timeout(patience, deliver(&socket, &asks)).await {
+                Ok(()) => sent += 1,
+                Err(_) => break,
+            }
+            assert!(sent < 100_000);
+        }
+        asks.kill(Stop::Cancelled);
+        let next = || protocol::receive::<Order>(theirs.as_fd(), MsgFlags::MSG_DONTWAIT).unwrap().unwrap().0;
+        let reader = async {
+            for _ in 0..sent {
+                assert_eq!(next(), Order::Signal(10));
+            }
+        };
+        let ((), ()) = tokio::join!(deliver(&socket, &asks), reader);
+        assert_eq!(next(), Order::Kill);
+    }
+}
