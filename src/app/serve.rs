@@ -34,7 +34,6 @@ pub fn serve(request: ServeRequest, signals: OwnedFd) -> anyhow::Result<u8> {
         secret::hide(token.as_bytes());
     }
     let ground = Ground::lay()?;
-    alloc::keep_on_this_thread();
     let machine_init = ground.machine_init;
     let (mode, zygote, domain) = (ground.mode, ground.zygote.pid, ground.context.domain.clone());
     let settings = request.settings.clone();
@@ -224,6 +223,8 @@ impl Daemon {
         if let Some(dir) = &self.state_dir {
             note::write(dir, address, metrics);
         }
+        // What starting needed is given back first; from here on the same blocks come and go.
+        alloc::keep_on_this_thread();
         self.telemetry.log.info("serving", &[("listen", Field::Str(&address.to_string()))]);
     }
 

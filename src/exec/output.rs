@@ -293,6 +293,11 @@ impl Output {
         inner.economize();
     }
 
+    /// Somebody follows.
+    pub fn is_followed(&self) -> bool {
+        !self.lock().followers.is_empty()
+    }
+
     /// Some follower is still inside the ring but more than half of it behind: one more read could push bytes out under it.
     pub fn is_pressed(&self) -> bool {
         let inner = self.lock();

@@ -21,7 +21,9 @@ const BLOCK_MIN: usize = 4 << 10;
 const BLOCK_MAX: usize = 256 << 10;
 /// Blocks kept for another use: those that a full ring can hold, and a few.
 const RETIRED_MAX: usize = 12;
-/// Pipe of a program that fills the largest buffer.
+/// What a pipe holds unless told otherwise (pipe(7)).
+const PIPE_USUAL: usize = 64 << 10;
+/// Pipe of a program that fills the usual one while somebody follows.
 const PIPE_SIZE: i32 = 512 << 10;
 /// Bytes per second above which a stream may be slowed down for the sake of a follower.
 const FLOOR_RATE: u64 = 256 << 20;
@@ -69,6 +71,7 @@ pub async fn feed(mut stdin: pipe::Sender, bytes: Bytes) {
 pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>) {
     let mut blocks = Blocks::default();
     let mut patience = Patience::default();
+    let mut grown = false;
     loop {
         let block = blocks.writable();
         let room = block.capacity();
@@ -77,7 +80,13 @@ pub async fn pump(mut pipe: pipe::Receiver, stream: Stream, output: Arc<Output>)
             Ok(length) => {
                 patience.earn(length);
                 output.append(stream, taken(block), unix_ms());
-                if length == room && blocks.grow() {
+                if length == room {
+                    blocks.grow();
+                }
+                // Only for a follower: without one the ring is small, and what a large pipe still holds of one stream would push out the last
+                // words of the other.
+                if !grown && length >= PIPE_USUAL && output.is_followed() {
+                    grown = true;
                     // Not allowed to everybody; then reads stay short.
                     let _ = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
                 }
@@ -147,11 +156,9 @@ impl Blocks {
         None
     }
 
-    /// A full buffer asks for larger ones, so that a fast stream takes few system calls. True when they have just become the largest.
-    fn grow(&mut self) -> bool {
-        let before = self.size;
+    /// A full buffer asks for larger ones, so that a fast stream takes few system calls.
+    fn grow(&mut self) {
         self.size = (self.size * 4).min(BLOCK_MAX);
-        before < BLOCK_MAX && self.size == BLOCK_MAX
     }
 }
 

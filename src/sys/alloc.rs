@@ -9,8 +9,8 @@ use std::ptr;
 
 /// Largest block that is kept, in bytes.
 const BLOCK_MAX: usize = 16 * 1024;
-/// Free bytes kept per size, at most; at least two blocks.
-const KEPT_MAX: usize = 16 * 1024;
+/// Free bytes kept per size, at most; but up to four blocks of every size.
+const KEPT_MAX: usize = 4 * 1024;
 /// Alignment of every block that musl gives.
 const ALIGN: usize = 16;
 /// Steps between small sizes, less the four bytes that musl adds to each: 28, 60, … 1,020.
@@ -76,7 +76,7 @@ fn keep(place: usize, size: usize, block: *mut u8) -> bool {
     FREE.try_with(|free| {
         // SAFETY: as in `take`.
         let free = unsafe { &mut (*free.get())[place] };
-        if free.count >= (KEPT_MAX / size).max(2) {
+        if free.count >= (KEPT_MAX / size).max(4) {
             return false;
         }
         // SAFETY: the block is free, at least 28 bytes long and aligned to 16.
