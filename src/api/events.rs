@@ -11,7 +11,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::broadcast::error::RecvError;
 
 /// The handler.
 pub(super) async fn events(
@@ -21,34 +20,27 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     Query::parse(query.as_deref())?.only(&[])?;
     let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let (missed, past, mut live) = api.engine.events().resume(last);
     let open = sse::Open::new(api.telemetry.clone(), Stream::Events);
-    let mut over = api.over.subscribe();
+    let events = api.engine.events().clone();
+    let (mut bell, mut over) = (events.subscribe(), api.over.subscribe());
+    let mut seen = last.unwrap_or(u64::MAX).min(events.count());
     Ok(sse::response(async_stream::stream! {
         yield Bytes::from_static(sse::RETRY.as_bytes());
-        if missed > 0 {
-            yield gap(missed);
-        }
-        for event in &past {
-            yield frame(event);
-        }
-        drop(past);
         loop {
-            let next = tokio::select! {
-                next = live.recv() => next,
+            bell.borrow_and_update();
+            let (missed, new) = events.after(seen);
+            if missed > 0 {
+                open.telemetry.dropped(Dropped::Events).add(missed);
+                yield gap(missed);
+            }
+            for event in new {
+                seen = event.seq;
+                yield frame(&event);
+            }
+            tokio::select! {
+                rung = bell.changed() => if rung.is_err() { return },
                 _ = over.changed() => return,
-                () = tokio::time::sleep(sse::KEEP_ALIVE) => {
-                    yield Bytes::from_static(sse::PING.as_bytes());
-                    continue;
-                }
-            };
-            match next {
-                Ok(event) => yield frame(&event),
-                Err(RecvError::Lagged(count)) => {
-                    open.telemetry.dropped(Dropped::Events).add(count);
-                    yield gap(count);
-                }
-                Err(RecvError::Closed) => return,
+                () = tokio::time::sleep(sse::KEEP_ALIVE) => yield Bytes::from_static(sse::PING.as_bytes()),
             }
         }
     }))

@@ -3,8 +3,9 @@
 use super::status::{Reason, Status};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 /// Events kept for a listener that is behind or comes back; older ones are reported to it as a gap.
 const CAPACITY: usize = 1024;
@@ -28,69 +29,66 @@ pub struct Event {
     pub reason: Option<Reason>,
 }
 
-/// The sender's side.
+/// The newest events, and a bell for who waits for more. Holds nothing while nothing has happened.
 #[derive(Debug)]
 pub struct Events {
-    sender: broadcast::Sender<Event>,
-    history: Mutex<History>,
-}
-
-#[derive(Debug, Default)]
-struct History {
-    newest: VecDeque<Event>,
-    seq: u64,
+    count: watch::Sender<u64>,
+    newest: Mutex<VecDeque<Event>>,
     /// Changes that are no event.
-    silent: u64,
+    silent: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Events {
-        Events { sender: broadcast::Sender::new(CAPACITY), history: Mutex::default() }
+        Events { count: watch::Sender::new(0), newest: Mutex::default(), silent: AtomicU64::new(0) }
     }
 }
 
 impl Events {
-    /// Listens from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        self.sender.subscribe()
+    /// Rings when there are more; its value is [`Events::count`].
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.count.subscribe()
     }
 
-    /// Listens from after the event with number `last` on: how many of those since are gone, those that are kept, and what comes.
-    /// A number of an earlier daemon's life, which is above ours, counts as none.
-    pub fn resume(&self, last: Option<u64>) -> (u64, Vec<Event>, broadcast::Receiver<Event>) {
-        let history = self.lock();
-        let receiver = self.sender.subscribe();
-        let Some(last) = last.filter(|last| *last <= history.seq) else { return (0, Vec::new(), receiver) };
-        let kept: Vec<Event> = history.newest.iter().filter(|event| event.seq > last).cloned().collect();
-        (history.seq - last - kept.len() as u64, kept, receiver)
+    /// The events after the one with number `last`, and how many of them are gone. A number of an earlier daemon's life, which is
+    /// above ours, counts as the present one.
+    pub fn after(&self, last: u64) -> (u64, Vec<Event>) {
+        let newest = self.lock();
+        let kept: Vec<Event> = newest.iter().filter(|event| event.seq > last).cloned().collect();
+        let all = newest.back().map_or(0, |event| event.seq).saturating_sub(last);
+        (all - kept.len() as u64, kept)
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        *self.count.borrow()
     }
 
     /// Moves whenever any execution's status does, or the number of active ones.
     pub fn changes(&self) -> u64 {
-        let history = self.lock();
-        history.seq + history.silent
+        self.count() + self.silent.load(Ordering::Relaxed)
     }
 
     /// The number of active executions changed without an event: survivors are gone.
     pub(super) fn note_silent_change(&self) {
-        self.lock().silent += 1;
+        self.silent.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells everybody.
     pub fn publish(&self, mut event: Event) {
-        let mut history = self.lock();
-        history.seq += 1;
-        event.seq = history.seq;
-        if history.newest.len() == CAPACITY {
-            history.newest.pop_front();
+        let mut newest = self.lock();
+        event.seq = self.count() + 1;
+        if newest.len() == CAPACITY {
+            newest.pop_front();
         }
-        history.newest.push_back(event.clone());
-        // No listener is the normal case.
-        let _ = self.sender.send(event);
+        let seq = event.seq;
+        newest.push_back(event);
+        drop(newest);
+        self.count.send_replace(seq);
     }
 
-    fn lock(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,16 +104,18 @@ mod tests {
     #[test]
     fn who_comes_back_gets_what_is_kept_and_learns_what_is_not() {
         let events = Events::default();
+        assert_eq!(events.after(0).1.len(), 0);
         for _ in 0..CAPACITY + 10 {
             events.publish(event());
         }
         let newest = CAPACITY as u64 + 10;
-        assert_eq!(events.changes(), newest);
-        let (missed, kept, _) = events.resume(Some(newest - 2));
+        assert_eq!(events.count(), newest);
+        events.note_silent_change();
+        assert_eq!(events.changes(), newest + 1);
+        let (missed, kept) = events.after(newest - 2);
         assert_eq!((missed, kept.iter().map(|e| e.seq).collect::<Vec<_>>()), (0, vec![newest - 1, newest]));
-        let (missed, kept, _) = events.resume(Some(3));
+        let (missed, kept) = events.after(3);
         assert_eq!((missed, kept.len()), (7, CAPACITY));
-        assert_eq!(events.resume(Some(newest + 1)).1.len(), 0);
-        assert_eq!(events.resume(None).1.len(), 0);
+        assert_eq!(events.after(newest + 1).1.len(), 0);
     }
 }
