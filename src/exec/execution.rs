@@ -102,6 +102,12 @@ impl Execution {
             && task_id.is_none_or(|asked| view.task_id.as_deref() == Some(asked))
     }
 
+    /// When it ended (RFC 3339 sorts by time), and its identifier.
+    pub(super) fn ended_as(&self) -> (Option<String>, String) {
+        let view = self.lock();
+        (view.finished_at.clone(), view.id.clone())
+    }
+
     /// Its identifier.
     pub fn id(&self) -> String {
         self.lock().id.clone()

@@ -58,13 +58,18 @@ impl Table {
         Status::ALL.map(|status| (status, table.values().filter(|execution| execution.status() == status).count()))
     }
 
-    /// Forgets the oldest finished ones above the cap and returns their identifiers.
+    /// Forgets the finished ones above the cap that ended first and returns their identifiers.
     pub(super) fn evict(&self) -> Vec<String> {
         let mut table = self.lock();
-        let finished: Vec<String> =
-            table.iter().filter(|(_, execution)| !execution.is_active()).map(|(id, _)| id.clone()).collect();
-        let excess = finished.len().saturating_sub(MAX_FINISHED);
-        let gone: Vec<String> = finished.into_iter().take(excess).collect();
+        let finished = table.values().filter(|execution| !execution.is_active());
+        let excess = finished.clone().count().saturating_sub(MAX_FINISHED);
+        if excess == 0 {
+            return Vec::new();
+        }
+        // By their end, not by their creation: a long one that has just ended is what somebody waits for.
+        let mut by_end: Vec<(Option<String>, String)> = finished.map(|execution| execution.ended_as()).collect();
+        by_end.sort_unstable();
+        let gone: Vec<String> = by_end.into_iter().take(excess).map(|(_, id)| id).collect();
         for id in &gone {
             table.remove(id);
         }

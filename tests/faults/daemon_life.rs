@@ -116,3 +116,31 @@ fn a_broken_configuration_file_stops_the_start_with_its_place() {
     assert!(!output.status.success());
     assert!(said.contains("execd.toml") && said.contains('2'), "file and line are named: {said}");
 }
+
+#[test]
+fn a_broken_configuration_on_reload_changes_nothing_and_says_where() {
+    let folder = world::Scratch::new("reload");
+    let file = folder.path().join("execd.toml");
+    let type_of = |wall: &str| format!("[agent_types.RELOADED]\nwall_time_ms = {wall}\n");
+    std::fs::write(&file, type_of("\"7s\"")).unwrap();
+    let daemon = Daemon::own(&["--config", file.to_str().unwrap()]);
+    let wall = || {
+        let object = daemon.run(&Start::command("RELOADED", &["true"]));
+        daemon.get(object.id())["limits"]["wall_time_ms"]["value"].as_u64()
+    };
+    assert_eq!(wall(), Some(7_000));
+
+    std::fs::write(&file, type_of("\"soon\"")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let said = wait_for(Duration::from_secs(5), || daemon.log().contains("not reloaded").then(|| daemon.log()));
+    let log = said.expect("the refusal is logged");
+    assert!(log.contains("execd.toml:2:"), "says file and line: {log}");
+    assert_eq!(wall(), Some(7_000), "the old types stay");
+
+    std::fs::write(&file, type_of("\"9s\"")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    assert!(
+        wait_for(Duration::from_secs(5), || (wall() == Some(9_000)).then_some(())).is_some(),
+        "a good one is taken"
+    );
+}
