@@ -18,6 +18,7 @@ mod memory;
 pub mod probe;
 pub mod protocol;
 mod run;
+mod state;
 mod storage;
 mod stub;
 mod tree;

@@ -2,7 +2,8 @@
 
 use super::context::Context;
 use super::gate::Gate;
-use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, Spec, StartFailure, StubOrder, StubReport};
+use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
+use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
 use super::{confine, kill, stub};
 use crate::agent_type::{OnLimit, Survivors};
@@ -47,44 +48,6 @@ struct Supervisor<'a> {
     run: Option<Run>,
 }
 
-/// An execution that was asked for.
-struct Run {
-    spec: Spec,
-    watch: Watch,
-    gate: Option<Gate>,
-    /// Some process still uses the filter.
-    listening: bool,
-    /// The stub said that its exec is next.
-    executing: bool,
-    started: bool,
-    /// How the main process ended.
-    main: Option<Exit>,
-    /// The daemon knows.
-    reported: bool,
-    failed: Option<StartFailure>,
-    breach: Option<Breach>,
-    cancelled: bool,
-    /// The main process ended; the others are killed at this time.
-    survivors_until: Option<Duration>,
-    ending: Ending,
-    kill_again: Duration,
-}
-
-/// How far the end has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// nobody asked
-    No,
-    /// TERM was sent; KILL follows at this monotonic time
-    Terminating(Duration),
-    /// KILL was sent; sent again at this time to whoever was missed
-    Killing(Duration),
-}
-
-/// Time to the second round of KILL while some process is still there; doubles up to `KILL_AGAIN_MAX`.
-const KILL_AGAIN: Duration = Duration::from_millis(5);
-/// A process in uninterruptible sleep dies when it wakes; looking more often does not help.
-const KILL_AGAIN_MAX: Duration = Duration::from_millis(320);
 /// What outlives the main process and is to be killed stays this long at most, should the daemon not say that the output is drained.
 const SURVIVORS_MAX: Duration = Duration::from_millis(400);
 /// For the kernel to let go of the members of a group.
@@ -174,10 +137,7 @@ impl<'a> Supervisor<'a> {
     /// Time until the next duty; `None` sleeps until somebody calls.
     fn due_in(&self) -> Option<Duration> {
         let run = self.run.as_ref()?;
-        let ending = match run.ending {
-            Ending::No => run.survivors_until,
-            Ending::Terminating(at) | Ending::Killing(at) => Some(at),
-        };
+        let ending = run.ending_due();
         let watching = (run.started && !matches!(run.ending, Ending::Killing(_))).then(|| run.watch.next_at());
         let wall = run.watch.wall_deadline().filter(|_| run.started && run.ending == Ending::No);
         let next = [ending, watching, wall].into_iter().flatten().min()?;
@@ -256,22 +216,8 @@ impl<'a> Supervisor<'a> {
         }
         let sources =
             Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
-        self.run = Some(Run {
-            watch: Watch::begin(&spec, &sources),
-            spec,
-            gate: None,
-            listening: false,
-            executing: false,
-            started: false,
-            main: None,
-            reported: false,
-            failed: None,
-            breach: None,
-            cancelled: false,
-            survivors_until: None,
-            ending: Ending::No,
-            kill_again: KILL_AGAIN,
-        });
+        let watch = Watch::begin(&spec, &sources);
+        self.run = Some(Run::new(spec, watch));
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.tell_stub(StubOrder::Start, &borrowed);
     }
@@ -503,8 +449,7 @@ impl<'a> Supervisor<'a> {
     fn end_now(&mut self) {
         kill::kill_all(getpid().as_raw(), self.group.as_ref());
         if let Some(run) = &mut self.run {
-            run.ending = Ending::Killing(time::monotonic() + run.kill_again);
-            run.kill_again = (run.kill_again * 2).min(KILL_AGAIN_MAX);
+            run.note_kill(time::monotonic());
         }
     }
 }
