@@ -14,7 +14,7 @@ use crate::init::signals::Signals;
 use crate::init::termination::{self, Termination};
 use crate::sample::Sampler;
 use crate::supervisor::protocol::Exit;
-use crate::sys::{alloc, secret};
+use crate::sys::secret;
 use crate::telemetry::{Field, Level, Logger, Telemetry};
 use nix::sys::signal::Signal;
 use std::net::{SocketAddr, TcpListener};
@@ -223,8 +223,6 @@ impl Daemon {
         if let Some(dir) = &self.state_dir {
             note::write(dir, address, metrics);
         }
-        // What starting needed is given back first; from here on the same blocks come and go.
-        alloc::keep_on_this_thread();
         self.telemetry.log.info("serving", &[("listen", Field::Str(&address.to_string()))]);
     }
 

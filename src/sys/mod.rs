@@ -3,7 +3,6 @@
 //! The only room with `unsafe`. Every function takes and returns safe types (`OwnedFd`, `io::Result`) and every block says
 //! why it is sound. No policy lives here: which limit, filter or signal to use is decided above.
 
-pub mod alloc;
 pub mod caps;
 pub mod clock;
 pub mod directory;
