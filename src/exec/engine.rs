@@ -9,7 +9,7 @@ use super::leftovers;
 use super::output::Output;
 use super::pool::Pool;
 use super::recent::Recent;
-use super::request::{Resolved, StartError, StartRequest, Stdin, resolve};
+use super::request::{Resolved, StartError, StartRequest, resolve};
 use super::status::{Conclusion, Reason, Status, Stop};
 use super::table::{Filter, Table};
 use super::view::{ExecutionView, UsageView, limits_view};
@@ -411,9 +411,4 @@ async fn all_over(executions: &[Arc<Execution>]) {
     for execution in executions {
         execution.wait_over().await;
     }
-}
-
-/// A request for one command with nothing else said.
-pub fn plain_request(argv: Vec<Vec<u8>>) -> StartRequest {
-    StartRequest { argv, stdin: Stdin::Empty, ..StartRequest::default() }
 }

@@ -9,7 +9,6 @@ use super::view::{AttemptView, ExecutionView};
 use crate::supervisor::protocol::Breach;
 use crate::sys::time::unix_ms;
 use crate::telemetry::clock::rfc3339;
-use bytes::Bytes;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -314,8 +313,3 @@ impl Execution {
 
 /// Bytes of an inline standard input, at most.
 pub const MAX_INLINE_STDIN: usize = 1 << 20;
-
-/// Whether inline input is small enough.
-pub fn inline_stdin_fits(bytes: &Bytes) -> bool {
-    bytes.len() <= MAX_INLINE_STDIN
-}

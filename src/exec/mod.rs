@@ -24,8 +24,8 @@ mod table;
 pub mod view;
 pub mod workdir;
 
-pub use engine::{Engine, Parts, plain_request};
-pub use execution::{Execution, MAX_INLINE_STDIN, Refused, inline_stdin_fits};
+pub use engine::{Engine, Parts};
+pub use execution::{Execution, MAX_INLINE_STDIN, Refused};
 pub use id::is_valid as is_valid_id;
 pub use journal::Journal;
 pub use pool::Pool;
