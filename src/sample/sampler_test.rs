@@ -4,6 +4,7 @@ use super::super::snapshot::MemLimitSource;
 use super::*;
 use crate::cgroup::mountinfo::Version;
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const MIB: u64 = 1 << 20;
 const MEMINFO: &str =
@@ -15,7 +16,10 @@ struct Machine(PathBuf);
 impl Machine {
     /// Files are written as given; every folder below `cg` counts as cgroup v1, below `cg2` as v2.
     fn new(name: &str, mountinfo: &str, cgroup: &str, files: &[(&str, &str)]) -> Machine {
-        let root = std::env::temp_dir().join(format!("execd-sample-{}-{name}", std::process::id()));
+        // Tests run side by side and share builders: a folder of its own for each machine.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!("execd-sample-{}-{name}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&root);
         let machine = Machine(root);
         machine.write("proc/self/mountinfo", mountinfo);
