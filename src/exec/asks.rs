@@ -176,7 +176,7 @@ impl Waiting {
             Order::Drained => self.drained = false,
             Order::Signal(_) => drop(self.signals.pop_front()),
             Order::Usage => self.usage_sent = true,
-            Order::Start => {}
+            Order::Start | Order::NetworkBreach { .. } => {}
         }
     }
 }

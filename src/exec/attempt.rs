@@ -139,6 +139,8 @@ impl Attempt {
                 execution.update(|view| view.usage.update(&usage));
                 execution.asks().answer(usage);
             }
+            Ok(Some(Report::Network(usage))) => execution.update(|view| view.usage.update_network(&usage)),
+            Ok(Some(Report::NetworkDenied(_) | Report::ProxyConnection)) => {}
             Ok(Some(Report::Gone(usage))) => {
                 self.farewell = true;
                 execution.update(|view| view.usage.update(&usage));

@@ -20,7 +20,7 @@ use crate::limits::plan;
 use crate::limits::protection::{self, Protection};
 use crate::limits::world::{Containment, Subject, World};
 use crate::limits::{Enforcement, LimitKey};
-use crate::supervisor::protocol::Spec;
+use crate::supervisor::protocol::{NetworkRules, Spec};
 use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
 use crate::telemetry::clock::rfc3339;
@@ -266,6 +266,11 @@ impl Engine {
             keep_capabilities: super::env::capability_mask(&agent_type.keep_capabilities),
             hold: request.hold,
             protected: vec![std::process::id() as i32, self.inner.shared.pool.zygote_pid()],
+            network: agent_type.network_gate.then(|| NetworkRules {
+                limit: resolved.limits.network_requests,
+                on_limit: agent_type.on_network,
+                ..NetworkRules::default()
+            }),
         }
     }
 

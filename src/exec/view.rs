@@ -3,7 +3,7 @@
 use super::status::{Conclusion, Reason, Status, signal_name};
 use crate::limits::world::Containment;
 use crate::limits::{Enforcement, LimitKey, Limits, Mechanism, Strength};
-use crate::supervisor::protocol::{Breach, Usage};
+use crate::supervisor::protocol::{Breach, NetworkUsage, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use std::collections::BTreeMap;
@@ -161,6 +161,12 @@ impl UsageView {
         self.pids = usage.pids;
         self.pids_peak = usage.pids_peak;
         self.pids_denied = Some(usage.pids_denied);
+    }
+
+    /// Takes over the network gate's figures.
+    pub fn update_network(&mut self, usage: &NetworkUsage) {
+        self.network_requests = Some(usage.requests);
+        self.network_denied = Some(usage.denied_by_limit);
     }
 }
 

@@ -9,6 +9,7 @@ use nix::sys::socket::MsgFlags;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -50,6 +51,25 @@ pub struct Spec {
     pub hold: bool,
     /// Processes that the filter protects besides the supervisor itself.
     pub protected: Vec<i32>,
+    /// How its network is judged; `None` leaves it alone.
+    pub network: Option<NetworkRules>,
+}
+
+/// How the network traffic of one execution is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkRules {
+    /// Requests that may go out; `None` counts only.
+    pub limit: Option<u64>,
+    /// On reaching the limit.
+    pub on_limit: OnLimit,
+    /// The daemon's egress proxy is the only way out; its listener comes with [`Order::Start`].
+    pub proxied: bool,
+    /// Where the daemon listens: on local addresses refused, or never free where a token guards it.
+    pub control_ports: Vec<u16>,
+    /// A token guards the control ports.
+    pub control_guarded: bool,
+    /// Resolvers that were configured when the daemon started: their port 53 is free.
+    pub resolvers: Vec<IpAddr>,
 }
 
 /// Daemon to zygote. Carries the supervisor's end of its socket.
@@ -76,6 +96,11 @@ pub enum Order {
     Drained,
     /// Report usage.
     Usage,
+    /// The proxy counted requests up to the limit and refused one more, and the type kills.
+    NetworkBreach {
+        /// requests, the refused one included
+        used: u64,
+    },
 }
 
 /// Supervisor to daemon.
@@ -101,6 +126,53 @@ pub enum Report {
     Gone(Usage),
     /// Answer to [`Order::Usage`].
     Usage(Usage),
+    /// Network figures; precede the reports that carry usage whenever they changed.
+    Network(NetworkUsage),
+    /// An attempt was refused. Not every one is told: [`NetworkUsage`] counts them all.
+    NetworkDenied(Contact),
+    /// A process of the execution connected to the proxy. Descriptor: the proxy's end of the connection.
+    ProxyConnection,
+}
+
+/// What an execution did on the network by itself, the proxy apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkUsage {
+    /// counted requests that were let through
+    pub requests: u64,
+    /// refused because of the limit
+    pub denied_by_limit: u64,
+    /// refused by policy: around the proxy, or to the daemon
+    pub denied_by_policy: u64,
+    /// the last destinations, oldest first, at most [`MAX_CONTACTS`]
+    pub last: Vec<Contact>,
+}
+
+/// Destinations remembered per execution.
+pub const MAX_CONTACTS: usize = 16;
+
+/// One destination and what was said to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// where to
+    pub address: SocketAddr,
+    /// datagrams rather than a stream
+    pub udp: bool,
+    /// the verdict
+    pub verdict: Verdict,
+    /// when, ms since the Unix epoch
+    pub at_ms: u64,
+}
+
+/// What the gate says to a network request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// counted and let through
+    Allowed,
+    /// the limit is reached
+    Limit,
+    /// a rule forbids it, whatever the limit
+    Policy,
 }
 
 /// Why a command could not be started.

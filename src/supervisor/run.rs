@@ -192,6 +192,7 @@ impl<'a> Supervisor<'a> {
                     self.end_now();
                 }
             }
+            Order::NetworkBreach { used } => self.end_for_network(used, Mechanism::Proxy),
             Order::Usage => {
                 if let Some(usage) = self.watch(Watch::report) {
                     self.report(&Report::Usage(usage));
@@ -407,6 +408,11 @@ impl<'a> Supervisor<'a> {
         run.breach =
             run.breach.or(Some(Breach { limit: LimitKey::WallTimeMs, allowed, used, mechanism: Mechanism::Timer }));
         self.terminate();
+    }
+
+    fn end_for_network(&mut self, used: u64, mechanism: Mechanism) {
+        let Some(allowed) = self.run.as_ref().and_then(|run| run.spec.limits.network_requests) else { return };
+        self.end_for(Breach { limit: LimitKey::NetworkRequests, allowed, used, mechanism });
     }
 
     /// A limit was reached that ends the execution at once.
