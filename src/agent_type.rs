@@ -1,6 +1,7 @@
 //! Agent types: named sets of limits and policies. Data only; the built-in ones come from `config/agent_types.toml`.
 
 use crate::limits::{LimitKey, Limits};
+use crate::network::policy::Fallback;
 use serde::{Deserialize, Serialize};
 
 /// What happens to processes that outlive the main one.
@@ -46,8 +47,12 @@ pub struct AgentType {
     pub survivors: Survivors,
     /// Bytes of output kept in the state directory, per execution.
     pub output_bytes: u64,
-    /// Domains that the egress proxy lets through; `None` means no domain list.
+    /// What the egress proxy lets through, as `network::rule` writes it; `None` means no list and no proxy.
     pub allowed_domains: Option<Vec<String>>,
+    /// What the egress proxy does with what the list says nothing about.
+    pub domains_default: Fallback,
+    /// A request may name domains that the list does not allow.
+    pub may_loosen_domains: bool,
     /// Start under the network gate.
     pub network_gate: bool,
     /// Set no_new_privs (set-uid programs gain nothing).

@@ -15,6 +15,7 @@
 //! | [`limits`] | decisions: plan, budgets, watchdog; pure |
 //! | [`cgroup`] | groups of v1 and v2 |
 //! | [`config`], [`agent_type`], [`units`] | validated settings |
+//! | [`network`] | the egress proxy and its rules |
 //! | [`sys`] | the only `unsafe` |
 #![deny(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod config;
 pub mod exec;
 pub mod init;
 pub mod limits;
+pub mod network;
 pub mod sample;
 pub mod supervisor;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound

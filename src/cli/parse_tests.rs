@@ -148,7 +148,7 @@ fn a_wrong_run_is_125_and_says_why() {
         ("run --cpu-cores nan -- true", "cpu_cores"),
         ("run --env =x -- true", "NAME=VALUE"),
         ("run --user root -- true", "UID"),
-        ("run --allow-domain http://x -- true", "host name"),
+        ("run --allow-domain http://x -- true", "must be a name"),
     ] {
         let stop = stop(line);
         assert_eq!(stop.code, 125, "{line}");

@@ -4,8 +4,9 @@ use super::command::{JsonTarget, RunRequest};
 use super::parse::{Stop, Surroundings};
 use crate::config::options;
 use crate::config::overrides::tighten;
-use crate::config::{layers, names, values};
+use crate::config::{layers, values};
 use crate::limits::Limits;
+use crate::network::rule::Rule;
 use crate::units;
 use clap::ArgMatches;
 use std::ffi::{OsStr, OsString};
@@ -27,7 +28,7 @@ pub(super) fn read(matches: &ArgMatches, around: Surroundings<'_>) -> Result<Run
         agent_type,
         agent_types: loaded.agent_types,
         limits,
-        allow_domains: each(matches, "allow-domain", names::domain)?,
+        allow_domains: each(matches, "allow-domain", |text| Rule::parse(text).map(|rule| rule.to_string()))?,
         env: variables(matches)?,
         cwd: matches.get_one::<PathBuf>("cwd").cloned(),
         user: one(matches, "user", values::user)?,

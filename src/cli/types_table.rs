@@ -121,10 +121,10 @@ mod tests {
         let types = AgentTypes::builtin().expect("built in");
         let text = details(&json!(types.get("DEFAULT")), Terminal::PLAIN);
         for part in [
-            "keep_capabilities  ALL\n",
-            "grace_ms           5s\n",
-            "required           none\n",
-            "memory_bytes       -\n",
+            "keep_capabilities   ALL\n",
+            "grace_ms            5s\n",
+            "required            none\n",
+            "memory_bytes        -\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

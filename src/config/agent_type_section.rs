@@ -5,6 +5,8 @@ use super::{names, overrides};
 use crate::agent_type::{AgentType, OnLimit, Survivors};
 use crate::config::overrides::LimitValue;
 use crate::limits::LimitKey;
+use crate::network::policy::{Fallback, RULES_MAX};
+use crate::network::rule::Rule;
 use crate::units;
 
 /// What a limit is counted in, so that text may carry the right units.
@@ -25,8 +27,11 @@ const fn unit(key: LimitKey) -> Unit {
     }
 }
 
+/// The list of the egress proxy, which `may_loosen` may also name.
+const DOMAINS: &str = "allowed_domains";
+
 /// The keys beside the limits.
-const POLICY_KEYS: [&str; 15] = [
+const POLICY_KEYS: [&str; 16] = [
     "extends",
     "description",
     "required",
@@ -35,7 +40,8 @@ const POLICY_KEYS: [&str; 15] = [
     "on_network",
     "survivors",
     "output_bytes",
-    "allowed_domains",
+    DOMAINS,
+    "domains_default",
     "network_gate",
     "no_new_privs",
     "keep_capabilities",
@@ -84,7 +90,9 @@ fn read_policy(section: &Section<'_>, kind: &mut AgentType) -> Result<(), FileEr
         kind.required = limit_keys(&item)?;
     }
     if let Some(item) = section.get("may_loosen") {
-        kind.may_loosen = limit_keys(&item)?;
+        let (domains, limits): (Vec<_>, Vec<_>) = item.strings()?.into_iter().partition(|text| *text == DOMAINS);
+        kind.may_loosen_domains = !domains.is_empty();
+        kind.may_loosen = checked(&item, limits, limit_key)?;
     }
     if let Some(item) = section.get("on_pids") {
         kind.on_pids = on_limit(&item)?;
@@ -102,14 +110,27 @@ fn read_policy(section: &Section<'_>, kind: &mut AgentType) -> Result<(), FileEr
     if let Some(item) = section.get("output_bytes") {
         kind.output_bytes = bytes(&item)?;
     }
-    if let Some(item) = section.get("allowed_domains") {
-        kind.allowed_domains = domains(&item)?;
-    }
+    read_domains(section, kind)?;
     if let Some(item) = section.get("network_gate") {
         kind.network_gate = item.bool()?;
     }
     if let Some(item) = section.get("grace_ms") {
         kind.grace_ms = duration_ms(&item)?;
+    }
+    Ok(())
+}
+
+fn read_domains(section: &Section<'_>, kind: &mut AgentType) -> Result<(), FileError> {
+    if let Some(item) = section.get(DOMAINS) {
+        kind.allowed_domains = domains(&item)?;
+    }
+    if let Some(item) = section.get("domains_default") {
+        kind.domains_default = match item.str()? {
+            "deny" => Fallback::Deny,
+            "allow" if kind.allowed_domains.is_some() => Fallback::Allow,
+            "allow" => return Err(item.error("needs a list in allowed_domains beside it, which may be empty")),
+            other => return Err(item.error(format!("{other:?} must be \"deny\" or \"allow\""))),
+        };
     }
     Ok(())
 }
@@ -170,11 +191,13 @@ fn on_limit(item: &Item<'_>) -> Result<OnLimit, FileError> {
 }
 
 fn limit_keys(item: &Item<'_>) -> Result<Vec<LimitKey>, FileError> {
-    checked_list(item, |text| {
-        LimitKey::ALL.into_iter().find(|key| key.key() == text).ok_or_else(|| {
-            let known: Vec<_> = LimitKey::ALL.iter().map(|key| key.key()).collect();
-            format!("{text:?} is not a limit; known are {}", known.join(", "))
-        })
+    checked_list(item, limit_key)
+}
+
+fn limit_key(text: &str) -> Result<LimitKey, String> {
+    LimitKey::ALL.into_iter().find(|key| key.key() == text).ok_or_else(|| {
+        let known: Vec<_> = LimitKey::ALL.iter().map(|key| key.key()).collect();
+        format!("{text:?} is not a limit; known are {}", known.join(", "))
     })
 }
 
@@ -185,15 +208,21 @@ fn domains(item: &Item<'_>) -> Result<Option<Vec<String>>, FileError> {
             _ => Err(item.error("must be a list of domains, or \"any\"")),
         };
     }
-    checked_list(item, names::domain).map(Some)
+    checked_list(item, |text| Rule::parse(text).map(|rule| rule.to_string())).map(Some)
 }
 
 /// A list of checked names, each once, bounded.
 fn checked_list<T: PartialEq>(item: &Item<'_>, check: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, FileError> {
-    const MAX_ENTRIES: usize = 1024;
-    let texts = item.strings()?;
-    if texts.len() > MAX_ENTRIES {
-        return Err(item.error(format!("has more than {MAX_ENTRIES} entries")));
+    checked(item, item.strings()?, check)
+}
+
+fn checked<T: PartialEq>(
+    item: &Item<'_>,
+    texts: Vec<&str>,
+    check: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, FileError> {
+    if texts.len() > RULES_MAX {
+        return Err(item.error(format!("has more than {RULES_MAX} entries")));
     }
     let mut list = Vec::with_capacity(texts.len());
     for text in texts {

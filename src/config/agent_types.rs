@@ -7,6 +7,7 @@ use super::file::{Document, FileError, Section};
 use super::names;
 use crate::agent_type::{AgentType, OnLimit, Survivors};
 use crate::limits::Limits;
+use crate::network::policy::Fallback;
 
 /// More types than this is a mistake; each one is a set of metric series.
 pub const MAX_TYPES: usize = 64;
@@ -117,6 +118,8 @@ fn unlimited() -> AgentType {
         survivors: Survivors::Kill,
         output_bytes: 0,
         allowed_domains: None,
+        domains_default: Fallback::Deny,
+        may_loosen_domains: false,
         network_gate: false,
         no_new_privs: false,
         keep_capabilities: Vec::new(),
@@ -186,7 +189,7 @@ mod tests {
     fn a_file_adds_extends_and_replaces() {
         let types = with_file(
             "[agent_types.fast]\nextends = 'validation'\nwall_time_ms = '30s'\nmay_loosen = ['pids']\nuid = 65534\n\
-             [agent_types.VALIDATION]\nmemory_bytes = 1048576\ncpu_time_ms = 'none'\nallowed_domains = ['*.Example.com']\n",
+             [agent_types.VALIDATION]\nmemory_bytes = 1048576\ncpu_time_ms = 'none'\nallowed_domains = ['*.Example.com:443', '!10.0.0.0/8']\ndomains_default = 'allow'\nmay_loosen = ['allowed_domains', 'pids']\n",
         )
         .expect("right");
         let fast = types.get("FAST").expect("added");
@@ -194,7 +197,10 @@ mod tests {
         assert_eq!((fast.uid, fast.may_loosen.as_slice()), (Some(65_534), &[LimitKey::Pids][..]));
         let replaced = types.get("validation").expect("replaced");
         assert_eq!((replaced.limits.memory_bytes, replaced.limits.cpu_time_ms), (Some(MIB), None));
-        assert_eq!(replaced.allowed_domains.as_deref(), Some(&["*.example.com".to_owned()][..]));
+        let domains = ["*.example.com:443".to_owned(), "!10.0.0.0/8".to_owned()];
+        assert_eq!(replaced.allowed_domains.as_deref(), Some(&domains[..]));
+        assert_eq!((replaced.domains_default, replaced.may_loosen_domains), (Fallback::Allow, true));
+        assert_eq!(replaced.may_loosen, [LimitKey::Pids]);
         assert_eq!(types.names().count(), 7);
     }
 
@@ -205,6 +211,14 @@ mod tests {
             ("[agent_types.A]\nmemory_bytes = '1 apple'\n", "c.toml:2:16: agent_types.A.memory_bytes: ", "apple"),
             ("[agent_types.A]\nmemory_bytes = 0\n", "c.toml:2:16: ", "above 0"),
             ("[agent_types.A]\ncpu_cores = nan\n", "c.toml:2:13: ", "above 0"),
+            (
+                "[agent_types.A]\nallowed_domains = ['a.b', '127.1']\n",
+                "c.toml:2:19: agent_types.A.allowed_domains: ",
+                "127.1",
+            ),
+            ("[agent_types.A]\nallowed_domains = ['https://a']\n", "c.toml:2:19: ", "https://a"),
+            ("[agent_types.A]\ndomains_default = 'allow'\n", "c.toml:2:19: ", "allowed_domains"),
+            ("[agent_types.A]\nallowed_domains = []\ndomains_default = 'maybe'\n", "c.toml:3:19: ", "maybe"),
             ("[agent_types.A]\nextends = 'B'\n", "c.toml:2:11: ", "VALIDATION"),
             ("[agent_types.A]\nrequired = ['memory']\n", "c.toml:2:12: ", "memory_bytes"),
             ("[agent_types.A]\nkeep_capabilities = ['X']\n", "c.toml:2:21: ", "CAP_CHOWN"),

@@ -1,4 +1,4 @@
-//! Checks of single names: agent types, hosts, domains, origins, capabilities. Pure.
+//! Checks of single names: agent types, hosts, origins, capabilities. Pure.
 
 /// Longest agent-type name; it becomes a metric label and a table column.
 pub const MAX_TYPE_NAME: usize = 32;
@@ -103,17 +103,6 @@ pub fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// A domain for the egress list: a host name, or `*.` and a host name for everything below it.
-///
-/// # Errors
-/// A message when it is neither.
-pub fn domain(text: &str) -> Result<String, String> {
-    match text.strip_prefix("*.") {
-        Some(parent) => host(parent).map(|name| format!("*.{name}")),
-        None => host(text),
-    }
-}
-
 /// An origin as browsers send it: `https://name[:port]`, no path.
 ///
 /// # Errors
@@ -162,14 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn hosts_domains_origins() {
+    fn hosts_and_origins() {
         assert_eq!(host("Execd.NS.svc."), Ok("execd.ns.svc".to_owned()));
         assert_eq!(host("[::1]"), Ok("::1".to_owned()));
-        assert_eq!(domain("*.Example.com"), Ok("*.example.com".to_owned()));
         assert_eq!(origin("https://A.example:443"), Ok("https://a.example".to_owned()));
         assert_eq!(origin("http://[::1]:8080"), Ok("http://[::1]:8080".to_owned()));
-        for bad in ["", "a..b", "-a", "a:1", "http://a", "a b", "*.*.com"] {
-            assert!(domain(bad).is_err(), "{bad}");
+        for bad in ["", "a..b", "-a", "a:1", "http://a", "a b", "*.com"] {
+            assert!(host(bad).is_err(), "{bad}");
         }
         for bad in ["*", "null", "https://a/b", "ftp://a", "https://", "https://a:b", "https://a:99999"] {
             assert!(origin(bad).is_err(), "{bad}");
@@ -179,7 +167,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_answered_without_panic(text in "[a-zA-Z0-9.:/*\\[\\]é_-]{0,30}") {
-            let _ = (agent_type(&text), capability(&text), domain(&text), origin(&text));
+            let _ = (agent_type(&text), capability(&text), host(&text), origin(&text));
         }
 
         #[test]
