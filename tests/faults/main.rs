@@ -17,6 +17,7 @@ mod daemon_life;
 mod hostile;
 mod init;
 mod memory;
+mod network;
 mod one_shot;
 mod outer;
 mod plumbing;

@@ -6,6 +6,7 @@
 //! | `daemon` | a daemon of the test's own, or the one that is PID 1 here |
 //! | `execution` | start requests and the objects that come back |
 //! | `http`, `sse` | a client small enough to be sure of what goes over the wire |
+//! | `network` | a box and a peer that counts what really reaches it |
 //! | `proc` | what the kernel says about processes |
 //! | `container`, `machine` | the outer side: Docker and the virtual machine that run this same test binary inside |
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses another part of it")]
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod execution;
 pub mod http;
 pub mod machine;
+pub mod network;
 pub mod proc;
 pub mod sse;
 pub mod verdict;

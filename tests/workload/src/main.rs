@@ -13,6 +13,7 @@ mod foreign_abi;
 mod inspect;
 mod json;
 mod memory;
+mod net;
 mod processes;
 mod streams;
 
@@ -94,6 +95,7 @@ fn main() {
         "attack-files" => attack_files::run(args.pid(0)),
         "i386" => foreign_abi::i386(),
         "x32" => foreign_abi::x32(),
+        "net" => net::run(&args),
         "fill-disk" => disk::fill(args.text(0), args.number(1)),
         "deleted-open-file" => disk::deleted_open(args.text(0), args.number(1)),
         "many-files" => disk::many_files(args.text(0), args.number(1), args.number(2)),

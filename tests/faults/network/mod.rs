@@ -1,0 +1,3 @@
+//! Rows about the network, each in a box of its own with a peer that counts what really arrives.
+
+mod world;
