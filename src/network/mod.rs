@@ -3,7 +3,19 @@
 //! Knows hosts, addresses and connections; never executions, agent types or telemetry.
 
 pub mod address;
+mod client_hello;
+mod connect_head;
+mod dial;
+pub mod egress;
+mod fields;
+mod forward;
+mod framing;
 pub mod host;
 pub mod policy;
+pub mod proxy;
+mod refusal;
 pub mod resolvers;
 pub mod rule;
+mod splice;
+mod stream;
+mod tunnel;
