@@ -1,6 +1,7 @@
 //! Runs the rows in the other worlds. Nothing of this module runs inside one.
 
 use crate::support::container::{Container, Docker};
+use crate::support::network::outer::Wired;
 use crate::support::verdict::Verdict;
 use crate::support::{World, daemon, machine, wait_for, world};
 use std::time::Duration;
@@ -29,7 +30,12 @@ fn rows_in_docker(name: &str, flags: &[&str]) {
     }
     let _turn = daemon::turn();
     let Some(docker) = Docker::start() else { return };
-    let (code, printed) = docker.run(&Container { world: name, flags, command: ROWS, ..Container::default() }, LIMIT);
+    let wired = Wired::start(&docker, name);
+    let found = wired.flags();
+    let flags: Vec<&str> = flags.iter().copied().chain(found.iter().map(String::as_str)).collect();
+    let network_of = Some(wired.name.as_str());
+    let container = Container { world: name, flags: &flags, command: ROWS, network_of, ..Container::default() };
+    let (code, printed) = docker.run(&container, LIMIT);
     Verdict::read(&printed).must_pass(name, 30);
     assert_eq!(code, Some(0), "the exit code of the main command is the container's");
 }

@@ -26,6 +26,8 @@ pub struct Container<'a> {
     pub world: &'a str,
     /// The main command.
     pub command: &'a [&'a str],
+    /// Another container whose network it shares; its own is only a loopback.
+    pub network_of: Option<&'a str>,
 }
 
 impl Docker {
@@ -113,7 +115,8 @@ impl Docker {
     pub fn run(&self, container: &Container, limit: Duration) -> (Option<i32>, String) {
         static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let name = format!("execd-test-{}", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
-        let mut command = self.docker(&["run", "--rm", "--name", &name, "--network", "none"]);
+        let network = container.network_of.map_or_else(|| "none".to_owned(), |other| format!("container:{other}"));
+        let mut command = self.docker(&["run", "--rm", "--name", &name, "--network", &network]);
         command.args(["-v", &format!("{}:/tests:ro", self.tests.display())]);
         command.args(["-e", &format!("EXECD_WORLD={}", container.world)]).args(container.flags).arg("execd-test");
         command.args(container.serve).arg("--").args(container.command);

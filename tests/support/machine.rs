@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// `serve` are flags of execd before `--`. `None` when skipped.
 pub fn run(serve: &str, command: &str, limit: Duration) -> Option<String> {
-    if !world::needs_tools(&["qemu-system-x86_64", "busybox", "mke2fs"]) {
+    if !world::needs_tools(&["qemu-system-x86_64", "busybox", "mke2fs", "ip", "ldd"]) {
         return None;
     }
     let Some(kernel) = kernel() else {
@@ -56,14 +56,15 @@ fn boot(kernel: &Path, initrd: &Path, disk: &Path, limit: Duration) -> String {
     text
 }
 
-/// The kernel out of Debian's package, fetched once.
+/// The kernel out of Debian's package, fetched once, with its module for pairs of network devices.
 fn kernel() -> Option<PathBuf> {
     let cache = world::cache();
     let kernel = cache.join("vmlinuz");
-    if !kernel.exists() {
+    if !kernel.exists() || !cache.join("veth.ko").exists() {
         let script = "set -e; rm -rf fetch; mkdir fetch; cd fetch; \
             name=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends:/ {print $2; exit}'); \
             apt-get download \"$name\" >&2; dpkg -x \"$name\"_*.deb .; mv boot/vmlinuz-* ../vmlinuz.new; \
+            mv lib/modules/*/kernel/drivers/net/veth.ko ../veth.ko; \
             cd ..; rm -rf fetch; mv vmlinuz.new vmlinuz";
         let fetched = Command::new("sh").args(["-c", script]).current_dir(&cache).status();
         if !fetched.is_ok_and(|status| status.success()) {
@@ -97,11 +98,35 @@ fn archive(folder: &Path, serve: &str, command: &str) -> Vec<u8> {
     archive.program("execd", &read(&world::execd()));
     archive.program("workload", &read(&world::workload()));
     archive.program("tests/inner", &read(&test_binary(folder).join("inner")));
+    networking(&mut archive);
     archive.file("etc/passwd", b"root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n");
     // The kernel cannot pass "--" on to init, so a script does; it mounts nothing, that is execd's part.
-    let init = format!("#!/bin/busybox sh\nexport EXECD_WORLD=vm PATH=/bin\nexec /execd {serve} -- {command}\n");
+    let module = "/bin/busybox insmod /veth.ko";
+    let init =
+        format!("#!/bin/busybox sh\nexport EXECD_WORLD=vm PATH=/bin\n{module}\nexec /execd {serve} -- {command}\n");
     archive.program("init", init.as_bytes());
     archive.finish()
+}
+
+/// What rows with a network of their own need: `ip` with its libraries, the module, and a file to put a resolver over.
+fn networking(archive: &mut Archive) {
+    let ip = world::which("ip").expect("checked");
+    archive.program("bin/ip", &read(&ip));
+    archive.program("veth.ko", &read(&world::cache().join("veth.ko")));
+    archive.file("etc/resolv.conf", b"");
+    let listed = Command::new(world::which("ldd").expect("checked")).arg(&ip).output().expect("ldd");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let mut folders = std::collections::BTreeSet::new();
+    for library in listed.split_whitespace().filter(|word| word.starts_with('/')) {
+        let library = Path::new(library);
+        for folder in library.parent().into_iter().flat_map(Path::ancestors).collect::<Vec<_>>().into_iter().rev() {
+            let name = folder.strip_prefix("/").expect("absolute").display().to_string();
+            if !name.is_empty() && folders.insert(name.clone()) {
+                archive.folder(&name);
+            }
+        }
+        archive.program(&library.strip_prefix("/").expect("absolute").display().to_string(), &read(library));
+    }
 }
 
 fn read(path: &Path) -> Vec<u8> {

@@ -6,6 +6,7 @@
 //! | `peer` | one thread in the other namespace: echo, HTTP, DNS, and the control port by which a row asks for the counts |
 //! | `sniff` | every packet that arrives at the peer, whatever listens there |
 //! | `dns` | names and answers |
+//! | `outer` | the same for a container, from outside |
 //! | `certificates` | a certificate authority of our own, for rows with TLS |
 //!
 //! Everything is anonymous: the namespaces live as long as the threads in them, so nothing is left behind and runs in parallel do not
@@ -14,13 +15,15 @@
 pub mod certificates;
 pub mod dns;
 pub mod link;
+pub mod outer;
 pub mod peer;
 pub mod sniff;
 
 use super::world::{self, Scratch, World};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Echoes on TCP and, at this one address, on UDP. Every address of 203.0.113.0/24 and 2001:db8:1::/64 is the peer's.
@@ -44,7 +47,7 @@ pub const BOX_V6: &str = "2001:db8::2";
 pub struct Network {
     control: SocketAddr,
     /// Ends the peer's thread, where it is ours.
-    _peer: Option<peer::Peer>,
+    peer: Option<peer::Peer>,
     pub scratch: Scratch,
 }
 
@@ -75,6 +78,16 @@ impl Seen {
     }
 }
 
+/// A server beside the peer; it ends when dropped.
+pub struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs a row in a thread of its own whose network, and that of all it starts, is a fresh box; skipped where none can be made.
 pub fn inside(row: impl FnOnce(&Network) + Send) {
     let outcome = std::thread::scope(|scope| {
@@ -96,7 +109,7 @@ impl Network {
         let scratch = Scratch::new("network");
         if let Ok(control) = std::env::var("EXECD_PEER") {
             let control = control.parse().expect("EXECD_PEER is ADDRESS:PORT");
-            let network = Network { control, _peer: None, scratch };
+            let network = Network { control, peer: None, scratch };
             network.reset();
             return Some(network);
         }
@@ -109,7 +122,7 @@ impl Network {
         }
         let peer = peer::Peer::start();
         link::enter_box(&peer, scratch.path());
-        let network = Network { control: peer::CONTROL.parse().expect("constant"), _peer: Some(peer), scratch };
+        let network = Network { control: peer::CONTROL.parse().expect("constant"), peer: Some(peer), scratch };
         network.reset();
         Some(network)
     }
@@ -131,6 +144,15 @@ impl Network {
     /// Forgets what arrived so far.
     pub fn reset(&self) {
         self.ask("reset");
+    }
+
+    /// Starts a server in the peer's namespace and waits for its first line; `None` where the peer is not ours.
+    pub fn serve(&self, command: &mut Command) -> Option<Server> {
+        let mut child = self.peer.as_ref()?.beside(|| command.stdout(Stdio::piped()).spawn().expect("a server"));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a server");
+        assert!(!line.is_empty(), "{command:?} did not start");
+        Some(Server(child))
     }
 
     fn ask(&self, word: &str) -> Value {

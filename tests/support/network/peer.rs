@@ -21,6 +21,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The thread; it ends when this is dropped.
 pub struct Peer {
     jobs: Option<Sender<(Job, Sender<()>)>>,
+    /// The thread whose namespace it is.
     tid: i32,
     /// Closing it wakes the loop.
     _stop: std::io::PipeWriter,
@@ -42,9 +43,17 @@ impl Peer {
         Peer { jobs: Some(jobs), tid, _stop: stop, thread: Some(thread) }
     }
 
-    /// The thread whose namespace it is.
-    pub fn tid(&self) -> i32 {
-        self.tid
+    /// Runs `job` in the peer's namespace, beside the server: more servers start there.
+    pub fn beside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let namespace =
+            std::fs::File::open(format!("/proc/self/task/{}/ns/net", self.tid)).expect("the peer's namespace");
+        std::thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("the peer's namespace");
+                job()
+            });
+            there.join().expect("a job beside the peer")
+        })
     }
 
     /// Runs `job` in the peer's namespace, then starts serving; returns when it serves.
@@ -204,18 +213,14 @@ fn serve(connection: &mut Connection) -> bool {
     }
 }
 
-/// Answers every complete request head; bodies are not expected. `false` when the client wants the end.
+/// Answers one complete request head and closes; bodies are not expected. `false` when it is answered.
 fn answer_requests(connection: &mut Connection) -> bool {
-    while let Some(end) = connection.head.windows(4).position(|four| four == b"\r\n\r\n") {
-        let head = String::from_utf8_lossy(&connection.head[..end]).to_ascii_lowercase();
-        connection.head.drain(..end + 4);
-        let body = "hello from the peer\n";
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        let _ = connection.stream.write(answer.as_bytes());
-        if head.contains("connection: close") {
-            return false;
-        }
+    if !connection.head.windows(4).any(|four| four == b"\r\n\r\n") {
+        return true;
     }
-    true
+    let body = "hello from the peer\n";
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let _ = connection.stream.write(answer.as_bytes());
+    false
 }
