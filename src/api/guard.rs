@@ -111,9 +111,17 @@ impl Rules {
             return if optional { Ok(()) } else { Err(Problem::new(Code::BadRequest, "the request has no Host")) };
         };
         let name = host_name(host).ok_or_else(|| Problem::new(Code::BadRequest, "the Host header is not a host"))?;
+        if self.is_our_name(name) { Ok(()) } else { Err(self.host_refused(name)) }
+    }
+
+    /// Whether a `Host` header names this daemon.
+    pub fn is_ours(&self, host: &str) -> bool {
+        host_name(host).is_some_and(|name| self.is_our_name(name))
+    }
+
+    fn is_our_name(&self, name: &str) -> bool {
         let named = |ours: &String| ours.eq_ignore_ascii_case(name);
-        let ours = is_address(name) || name.eq_ignore_ascii_case("localhost") || self.hosts.iter().any(named);
-        if ours { Ok(()) } else { Err(self.host_refused(name)) }
+        is_address(name) || name.eq_ignore_ascii_case("localhost") || self.hosts.iter().any(named)
     }
 
     fn host_refused(&self, name: &str) -> Problem {

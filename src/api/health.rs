@@ -15,6 +15,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// The readiness check that says whether executions can be started at all.
 pub const ZYGOTE: &str = "zygote";
@@ -65,13 +66,13 @@ pub(super) struct Cache {
     bodies: [Mutex<Option<(Written, Bytes)>>; 2],
 }
 
-/// Everything that a body depends on.
+/// Everything that an answer of this room depends on, beside who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Written {
+pub(super) struct Written {
     uptime_ms: u64,
     events: u64,
     readiness: u64,
-    soft: [(&'static str, bool); 2],
+    soft: [bool; 2],
     panics: u64,
 }
 
@@ -131,15 +132,20 @@ impl Api {
         checks
     }
 
-    /// The body of this millisecond: the one already written if nothing has changed.
-    fn health_body(&self, full: bool) -> Bytes {
-        let now = Written {
-            uptime_ms: self.telemetry.uptime_ms(),
+    /// What an answer that is written now depends on.
+    pub(super) fn written(&self, now: Instant) -> Written {
+        Written {
+            uptime_ms: self.telemetry.uptime_ms_at(now),
             events: self.engine.events().changes(),
             readiness: self.readiness.changes(),
-            soft: self.soft_checks(),
+            soft: self.soft_checks().map(|(_, ok)| ok),
             panics: self.telemetry.panics.get(),
-        };
+        }
+    }
+
+    /// The body of this millisecond: the one already written if nothing has changed.
+    fn health_body(&self, full: bool) -> Bytes {
+        let now = self.written(Instant::now());
         let mut kept = self.health.bodies[usize::from(full)].lock().unwrap_or_else(PoisonError::into_inner);
         match kept.as_ref() {
             Some((written, body)) if *written == now => body.clone(),

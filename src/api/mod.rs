@@ -10,6 +10,7 @@ mod health;
 mod json;
 pub mod listen;
 mod logs;
+mod memory;
 mod metrics;
 mod negotiate;
 mod openapi;

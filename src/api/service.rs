@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::guard::{self, Access};
+use super::memory::Memory;
 use super::problem::{Code, Problem};
 use super::routes::{self, Answer as Who, Asked, AtOnce, Found, Routes};
 use crate::telemetry::{Level, Telemetry};
@@ -15,6 +16,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use execd_wire::{Answer, Answers, CatchPanic, Panicked, Running, State};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -37,15 +39,18 @@ pub enum Surface {
 
 /// Answers requests.
 pub struct Service {
-    api: Shared,
+    pub(super) api: Shared,
     router: Router,
     routes: Routes,
+    pub(super) memory: Memory,
 }
 
 impl Service {
     /// The whole API over this state.
     pub fn new(api: Shared) -> Self {
-        Self { router: routes::router(api.clone()), routes: Routes::new(), api }
+        let routes = Routes::new();
+        let memory = Memory::new(&api, &routes);
+        Self { router: routes::router(api.clone()), routes, memory, api }
     }
 
     fn answer(self: &Arc<Self>, request: Request<Incoming>, connection: &Arc<State>, surface: Surface) -> Answer {
@@ -171,6 +176,13 @@ impl Answers for OnSurface {
     fn answer(&self, request: Request<Incoming>, connection: &Arc<State>) -> Answer {
         self.service.answer(request, connection, self.surface)
     }
+
+    fn recall(&self, bytes: &[u8], now: Instant) -> Option<(Bytes, usize)> {
+        match self.surface {
+            Surface::Api => self.service.memory.answer(&self.service.api, bytes, now),
+            Surface::Metrics => None,
+        }
+    }
 }
 
 /// What is still to be known of a request when its answer is there.
@@ -204,7 +216,7 @@ async fn refuse(problem: Problem, request: Request<Body>) -> Response {
     let whole = http_body::Body::is_end_stream(&body);
     let discard = async {
         while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             if left == 0 {
                 break;
             }

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 pub(super) struct Daemon {
     pub(super) address: SocketAddr,
     pub(super) server: Arc<Server>,
+    pub(super) service: Arc<Service>,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) readiness: Readiness,
     pub(super) engine: Engine,
@@ -44,11 +45,12 @@ pub(super) fn start(rules: Rules, max_connections: usize) -> Daemon {
     };
     let api = Api::new(parts);
     let (trigger, watcher) = drain::pair();
-    let server = Server::new(Arc::new(Service::new(api)), telemetry.clone(), watcher, max_connections);
+    let service = Arc::new(Service::new(api));
+    let server = Server::new(service.clone(), telemetry.clone(), watcher, max_connections);
     let listener = listen::bind_to("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(server.clone().serve(listener, Surface::Api));
-    Daemon { address, server, telemetry, readiness, engine, drain: trigger }
+    Daemon { address, server, service, telemetry, readiness, engine, drain: trigger }
 }
 
 pub(super) fn run(test: impl Future<Output = ()>) {

@@ -122,7 +122,12 @@ impl Telemetry {
 
     /// Milliseconds since the daemon started, by the monotonic clock.
     pub fn uptime_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.uptime_ms_at(Instant::now())
+    }
+
+    /// The same at another moment.
+    pub fn uptime_ms_at(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// When the daemon started, in milliseconds since the epoch.

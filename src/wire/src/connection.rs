@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or h2c by its first bytes, and a watchdog that ends it when it is idle or too slow.
+//! One connection: its socket, what is known of it, and a watchdog that ends it when it is idle or too slow.
 //!
 //! The watchdog is one timer per connection that is looked at again when it fires, not one per request: a request costs no timer
 //! work, and a daemon without connections has no timers.
@@ -12,16 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::time::Sleep;
 
 /// A request's head must be complete this long after its first byte; a new connection must send one.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without a request is closed after this long.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What is known of a connection; shared by its I/O, its requests and the table that may evict it.
 #[derive(Debug)]
@@ -86,12 +85,23 @@ impl State {
         self.evict.notify_one();
     }
 
-    fn read_some(&self) {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1;
+    /// Bytes have come that nothing was made of yet.
+    pub(crate) fn read_some(&self, now: Instant) {
+        let now = self.stamp(now);
         self.last_read.store(now, Relaxed);
         if self.running.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(now, Relaxed);
         }
+    }
+
+    /// The connection speaks HTTP/2.
+    pub(crate) fn speaks_h2(&self) {
+        self.h2.store(true, Relaxed);
+    }
+
+    /// Milliseconds after `opened`, plus one.
+    fn stamp(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.opened).as_millis()).unwrap_or(u64::MAX - 1) + 1
     }
 
     fn verdict(&self) -> Verdict {
@@ -122,17 +132,16 @@ fn decide(now: Duration, running: bool, head_since_ms: Option<u64>, last_read_ms
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Relaxed);
-        self.0
-            .last_read
-            .fetch_max(u64::try_from(self.0.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1, Relaxed);
+        self.0.last_read.fetch_max(self.0.stamp(Instant::now()), Relaxed);
     }
 }
 
 /// The socket with its first bytes put back, telling [`State`] what arrives.
 pub struct Io {
-    stream: TcpStream,
-    state: Arc<State>,
-    put_back: Bytes,
+    pub(crate) stream: TcpStream,
+    pub(crate) state: Arc<State>,
+    /// Read before the stream; what the engine gets first.
+    pub(crate) put_back: Bytes,
 }
 
 impl Io {
@@ -152,27 +161,6 @@ impl Io {
     pub fn try_write(&self, bytes: &[u8]) {
         let _ = self.stream.try_write(bytes);
     }
-
-    /// Whether the client begins with the HTTP/2 preface. Reads at most its length and puts it back.
-    ///
-    /// # Errors
-    /// What the socket says; `UnexpectedEof` when nothing came at all.
-    pub async fn speaks_h2(&mut self) -> io::Result<bool> {
-        let mut first = [0; PREFACE.len()];
-        let mut have = 0;
-        while have < first.len() && first[..have] == PREFACE[..have] {
-            match self.stream.read(&mut first[have..]).await? {
-                0 if have == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                0 => break,
-                n => have += n,
-            }
-            self.state.read_some();
-        }
-        self.put_back = Bytes::copy_from_slice(&first[..have]);
-        let h2 = &first == PREFACE;
-        self.state.h2.store(h2, Relaxed);
-        Ok(h2)
-    }
 }
 
 impl AsyncRead for Io {
@@ -185,7 +173,7 @@ impl AsyncRead for Io {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.state.read_some();
+            self.state.read_some(Instant::now());
         }
         result
     }
@@ -217,28 +205,35 @@ impl AsyncWrite for Io {
     }
 }
 
-/// Drives `protocol` until it ends, is idle too long, is evicted, or the daemon closes. `finish` tells it to take no further request.
-pub async fn drive<P: Future>(
-    mut protocol: Pin<Box<P>>,
-    finish: impl Fn(Pin<&mut P>),
-    state: &State,
-    mut drain: drain::Connection,
-) {
-    let mut timer = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    loop {
-        tokio::select! {
-            biased;
-            _ = protocol.as_mut() => return,
-            () = state.evict.notified() => return,
-            phase = drain.changed() => match phase {
-                Phase::Serving => {}
-                Phase::Draining => finish(protocol.as_mut()),
-                Phase::Closed => return,
-            },
-            () = timer.as_mut() => match state.verdict() {
-                Verdict::Close => return,
-                Verdict::LookAgainIn(wait) => timer.as_mut().reset(tokio::time::Instant::now() + wait),
-            },
+/// Ends what is driven when it is idle too long, evicted, or the daemon closes.
+pub(crate) struct Watchdog<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) drain: drain::Connection,
+    pub(crate) timer: Pin<&'a mut Sleep>,
+}
+
+impl Watchdog<'_> {
+    /// Drives `protocol` to its end; `None` when it was cut before. `finish` tells it to take no further request.
+    pub(crate) async fn drive<P: Future>(
+        &mut self,
+        mut protocol: Pin<&mut P>,
+        finish: impl Fn(Pin<&mut P>),
+    ) -> Option<P::Output> {
+        loop {
+            tokio::select! {
+                biased;
+                end = protocol.as_mut() => return Some(end),
+                () = self.state.evict.notified() => return None,
+                phase = self.drain.changed() => match phase {
+                    Phase::Serving => {}
+                    Phase::Draining => finish(protocol.as_mut()),
+                    Phase::Closed => return None,
+                },
+                () = self.timer.as_mut() => match self.state.verdict() {
+                    Verdict::Close => return None,
+                    Verdict::LookAgainIn(wait) => self.timer.as_mut().reset(tokio::time::Instant::now() + wait),
+                },
+            }
         }
     }
 }
@@ -277,35 +272,5 @@ mod tests {
         drop(running);
         assert!(state.idle_for().is_some());
         assert_eq!(state.head_since.load(Relaxed), 0);
-    }
-
-    #[test]
-    fn the_preface_is_recognised_in_pieces_and_put_back() {
-        use tokio::io::AsyncWriteExt;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for (pieces, h2) in [
-            (vec![&PREFACE[..3], &PREFACE[3..], b"more"], true),
-            (vec![b"GET / HTTP/1.1\r\n".as_slice(), b"\r\n"], false),
-            (vec![b"P".as_slice(), b"OST / HTTP/1.1\r\n\r\n"], false),
-            (vec![b"P".as_slice()], false),
-        ] {
-            runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-                let mut io = Io::new(listener.accept().await.unwrap().0);
-                let sent: Vec<u8> = pieces.concat();
-                let writer = tokio::spawn(async move {
-                    for piece in pieces {
-                        client.write_all(piece).await.unwrap();
-                        tokio::time::sleep(Duration::from_millis(2)).await;
-                    }
-                });
-                assert_eq!(io.speaks_h2().await.unwrap(), h2);
-                writer.await.unwrap();
-                let mut got = Vec::new();
-                io.read_to_end(&mut got).await.unwrap();
-                assert_eq!(got, sent);
-            });
-        }
     }
 }

@@ -5,7 +5,9 @@
 
 mod connection;
 pub mod drain;
+mod early;
 mod panic;
+pub mod plain;
 mod protocol;
 
 pub use connection::{Io, Running, State};

@@ -1,9 +1,11 @@
-//! HTTP/1.1 or h2c on one connection, whichever its first bytes are.
+//! A connection's life: what can be answered early, then HTTP/1.1 or h2c by the engine.
 
-use crate::connection::{self, HEAD_TIMEOUT, Io, State};
+use crate::connection::{HEAD_TIMEOUT, Io, State, Watchdog};
 use crate::drain::{self, DrainWatcher, Phase};
+use crate::early::{Early, Next};
 use crate::panic::CatchPanic;
 use axum::body::Body;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -14,6 +16,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// A request's head, and what a connection buffers of answers, in bytes.
 const HEAD_MAX: usize = 64 * 1024;
@@ -34,6 +37,10 @@ pub enum Answer {
 pub trait Answers: Send + Sync {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>, connection: &Arc<State>) -> Answer;
+
+    /// The whole answer to the plain request that these bytes begin with, which came at `now`, as it goes over the wire: exactly what
+    /// [`Answers::answer`] would lead to; and that request's length. `None` leaves the bytes to the HTTP engine.
+    fn recall(&self, bytes: &[u8], now: Instant) -> Option<(Bytes, usize)>;
 }
 
 /// Serves a connection in a task of its own; `ended` hears whether it panicked.
@@ -52,19 +59,30 @@ pub fn serve(
 }
 
 async fn run(mut io: Io, state: &Arc<State>, answers: Arc<dyn Answers>, drain: drain::Connection) {
-    let Ok(Ok(h2)) = tokio::time::timeout(HEAD_TIMEOUT, io.speaks_h2()).await else { return };
+    let timer = std::pin::pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let mut watchdog = Watchdog { state, drain, timer };
+    let serving = watchdog.drain.phase() == Phase::Serving;
+    let next = {
+        let early = std::pin::pin!(Early::new(&mut io, &*answers, !serving));
+        watchdog.drive(early, Early::finish).await
+    };
     let service = Asked { answers, state: state.clone() };
     let io = TokioIo::new(io);
-    if h2 {
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.max_concurrent_streams(H2_STREAMS).max_header_list_size(H2_HEAD_MAX).max_send_buf_size(HEAD_MAX);
-        let protocol = Box::pin(builder.serve_connection(io, service));
-        connection::drive(protocol, http2::Connection::graceful_shutdown, state, drain).await;
-    } else {
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(HEAD_MAX).keep_alive(drain.phase() == Phase::Serving);
-        let protocol = Box::pin(builder.serve_connection(io, service));
-        connection::drive(protocol, http1::Connection::graceful_shutdown, state, drain).await;
+    match next {
+        None | Some(Next::Close) => {}
+        Some(Next::Http1) => {
+            let mut builder = http1::Builder::new();
+            builder.max_buf_size(HEAD_MAX).keep_alive(watchdog.drain.phase() == Phase::Serving);
+            let mut protocol = Box::pin(builder.serve_connection(io, service));
+            watchdog.drive(protocol.as_mut(), http1::Connection::graceful_shutdown).await;
+        }
+        Some(Next::Http2) => {
+            state.speaks_h2();
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(H2_STREAMS).max_header_list_size(H2_HEAD_MAX).max_send_buf_size(HEAD_MAX);
+            let mut protocol = Box::pin(builder.serve_connection(io, service));
+            watchdog.drive(protocol.as_mut(), http2::Connection::graceful_shutdown).await;
+        }
     }
 }
 
