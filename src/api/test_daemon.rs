@@ -105,6 +105,8 @@ fn engine(telemetry: Arc<Telemetry>) -> Engine {
             can_change_uid: false,
             seccomp: false,
             seccomp_notify: false,
+            tracing: false,
+            tracing_others: false,
             container_cpu_counter: false,
             root: false,
         },

@@ -16,9 +16,7 @@ pub fn plan(key: LimitKey, world: &World, subject: Subject) -> Enforcement {
             Strength::Enforced,
             "monotonic timer of the supervisor: TERM to all, grace, KILL to all",
         ),
-        LimitKey::NetworkRequests => {
-            none("the network gate is not part of this build; requests are neither counted nor refused")
-        }
+        LimitKey::NetworkRequests => network(world, subject),
         LimitKey::StorageBytes => row(
             Mechanism::Watchdog,
             Strength::Sampled,
@@ -85,6 +83,26 @@ fn pids(world: &World, subject: Subject) -> Enforcement {
     }
 }
 
+fn network(world: &World, subject: Subject) -> Enforcement {
+    if !world.seccomp_notify || !subject.filtered {
+        return none(
+            "no seccomp user notification here, so nobody can count connects; Linux 5.0 and a profile that allows it would",
+        );
+    }
+    if subject.keeps_capabilities {
+        return row(
+            Mechanism::Seccomp,
+            Strength::Advisory,
+            "the supervisor makes each connect for the program; its capabilities let it send packets by other ways",
+        );
+    }
+    row(
+        Mechanism::Seccomp,
+        Strength::Enforced,
+        "the supervisor makes each connect for the program; EPERM at the limit, EACCES where a rule forbids",
+    )
+}
+
 fn cpu_rate(world: &World, subject: Subject) -> Enforcement {
     match world.cpu_rate {
         Some(version) => grouped(version, world, subject, "CPU quota of a group of its own"),
@@ -131,6 +149,8 @@ mod tests {
             can_change_uid: false,
             seccomp: true,
             seccomp_notify: true,
+            tracing: false,
+            tracing_others: false,
             container_cpu_counter: true,
             root: true,
         }
@@ -153,6 +173,15 @@ mod tests {
         assert!(rows.contains(&(LimitKey::Pids, Some(Mechanism::Seccomp), Strength::Enforced)));
         assert!(rows.contains(&(LimitKey::WallTimeMs, Some(Mechanism::Timer), Strength::Enforced)));
         assert!(rows.contains(&(LimitKey::CpuCores, None, Strength::Unavailable)));
+        assert!(rows.contains(&(LimitKey::NetworkRequests, Some(Mechanism::Seccomp), Strength::Enforced)));
+    }
+
+    #[test]
+    fn the_network_gate_needs_notification_and_no_capabilities() {
+        let strength = |world: &World, subject| plan(LimitKey::NetworkRequests, world, subject).strength;
+        assert_eq!(strength(&World { seccomp_notify: false, ..bare() }, Subject::TYPICAL), Strength::Unavailable);
+        assert_eq!(strength(&bare(), Subject { filtered: false, ..Subject::TYPICAL }), Strength::Unavailable);
+        assert_eq!(strength(&bare(), Subject { keeps_capabilities: true, ..Subject::TYPICAL }), Strength::Advisory);
     }
 
     #[test]

@@ -91,6 +91,8 @@ mod tests {
             can_change_uid: true,
             seccomp: false,
             seccomp_notify: false,
+            tracing: false,
+            tracing_others: false,
             container_cpu_counter: false,
             root: true,
         };

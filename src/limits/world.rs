@@ -50,6 +50,10 @@ pub struct World {
     pub seccomp: bool,
     /// seccomp user notification works.
     pub seccomp_notify: bool,
+    /// Memory and descriptors of executions under the daemon's uid are within reach (pidfd_getfd(2)).
+    pub tracing: bool,
+    /// The same under any uid (`CAP_SYS_PTRACE`).
+    pub tracing_others: bool,
     /// The container's own CPU counter is readable and counts only this container.
     pub container_cpu_counter: bool,
     /// The daemon's uid is 0, so `RLIMIT_NPROC` and file modes bind nothing.

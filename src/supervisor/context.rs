@@ -1,5 +1,6 @@
 //! What every supervisor inherits from the daemon through the zygote: facts found before the first fork.
 
+use super::network::Reach;
 use crate::cgroup::domain::Domain;
 use crate::limits::world::World;
 use std::path::PathBuf;
@@ -21,6 +22,15 @@ pub struct Context {
     pub cores: u32,
     /// Soft limit on open files that the daemon was started with; executions without a limit of their own get it back.
     pub open_files_soft: u64,
+}
+
+impl Context {
+    /// How the gate reaches programs that run as `uid` (`None`: as we do).
+    pub(crate) fn reach(&self, uid: Option<u32>) -> Reach {
+        let other = uid.is_some_and(|uid| uid != nix::unistd::getuid().as_raw());
+        let traces = if other { self.world.tracing_others } else { self.world.tracing };
+        if traces { Reach::Trace } else { Reach::Made }
+    }
 }
 
 /// The container's own CPU counter.

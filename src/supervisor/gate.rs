@@ -1,13 +1,15 @@
-//! Decisions on the calls that the filter hands over: may this process touch that one, may there be one more task.
+//! Decisions on the calls that the filter hands over: may this process touch that one, may there be one more task; network calls go
+//! on to the network gate.
 
 use super::filter;
+use super::network::Broker;
 use super::tree::{self, Snapshot};
 use crate::sys::seccomp::{self, Answer, Call};
 use crate::sys::time;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// The listener of one execution's filter, and the task count.
@@ -25,6 +27,8 @@ pub(crate) struct Gate {
     pub(crate) denied: u64,
     /// Some process told the kernel to reap its children by itself, so their CPU time may be on nobody's account.
     pub(crate) child_action: bool,
+    /// Makes connects for the program.
+    pub(crate) network: Option<Broker>,
     /// CPU time of ours that went into answers: a program that asks without end pays for it.
     pub(crate) spent: Duration,
 }
@@ -37,7 +41,7 @@ const RECOUNT: Duration = Duration::from_millis(2);
 const BATCH: usize = 64;
 
 impl Gate {
-    pub(crate) fn new(listener: OwnedFd, supervisor: i32, limit: Option<u64>) -> Gate {
+    pub(crate) fn new(listener: OwnedFd, supervisor: i32, limit: Option<u64>, network: Option<Broker>) -> Gate {
         seccomp::prefer_sync_wake_up(listener.as_fd());
         Gate {
             listener,
@@ -48,12 +52,13 @@ impl Gate {
             granted: VecDeque::new(),
             denied: 0,
             child_action: false,
+            network,
             spent: Duration::ZERO,
         }
     }
 
     /// The descriptor to poll for input.
-    pub(crate) fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
     }
 
@@ -79,14 +84,45 @@ impl Gate {
     fn serve_one(&mut self) -> io::Result<()> {
         let before = time::own_cpu();
         let Some(call) = seccomp::receive(self.listener.as_fd())? else { return Ok(()) };
-        let answer = self.decide(&call);
-        let sent = seccomp::answer(self.listener.as_fd(), call.id, answer);
+        let sent = match self.decide(&call) {
+            Some(answer) => seccomp::answer(self.listener.as_fd(), call.id, answer),
+            None => Ok(()),
+        };
         self.spent += time::own_cpu().saturating_sub(before);
         sent
     }
 
+    /// The descriptors that the network gate waits for.
+    pub(crate) fn network_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
+        self.network.as_ref().map(Broker::poll_fds).unwrap_or_default()
+    }
+
+    /// Monotonic time of the network gate's next duty.
+    pub(crate) fn next_at(&self) -> Option<Duration> {
+        self.network.as_ref().and_then(Broker::next_at)
+    }
+
+    /// Goes on with network calls that wait.
+    pub(crate) fn advance(&mut self) {
+        let before = time::own_cpu();
+        if let Some(network) = &mut self.network {
+            network.advance(self.listener.as_fd());
+        }
+        self.spent += time::own_cpu().saturating_sub(before);
+    }
+
+    fn decide(&mut self, call: &Call) -> Option<Answer> {
+        if filter::is_network(call.nr) {
+            return match &mut self.network {
+                Some(network) => network.handle(self.listener.as_fd(), call),
+                None => Some(Answer::Errno(libc::ENOSYS)),
+            };
+        }
+        Some(self.decide_by_registers(call))
+    }
+
     /// Registers only: whatever is answered here, the target cannot change what the kernel then does.
-    fn decide(&mut self, call: &Call) -> Answer {
+    fn decide_by_registers(&mut self, call: &Call) -> Answer {
         if filter::is_child_action(call.nr) {
             self.child_action |= discards_children(call);
             return Answer::Continue;

@@ -15,6 +15,7 @@ mod gate;
 mod held;
 mod kill;
 mod memory;
+mod network;
 pub mod probe;
 pub mod protocol;
 mod run;

@@ -4,16 +4,19 @@ use super::context::{Context, CpuCounter};
 use crate::cgroup::domain::Domain;
 use crate::cgroup::{Controller, Layout, mountinfo};
 use crate::limits::world::World;
-use crate::sys::{caps, mount, process, seccomp};
+use crate::sys::{caps, fdpass, mount, process, remote, seccomp};
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::socket::MsgFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, geteuid};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
+const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Inode of the machine's first pid namespace (linux/proc_ns.h, `PROC_PID_INIT_INO`).
@@ -29,6 +32,7 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
     let admin = has(CAP_SYS_ADMIN);
     let private_proc = admin && proc_is_bare() && can_shield(&shielded, true);
     let counter = cpu_counter(layout);
+    let tracing = can_trace_a_child();
     let world = World {
         memory: domain.memory(),
         pids: domain.pids(),
@@ -41,6 +45,8 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         can_change_uid: has(CAP_SETUID) && has(CAP_SETGID),
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists() || seccomp::notification_available(),
         seccomp_notify: seccomp::notification_available(),
+        tracing,
+        tracing_others: tracing && has(CAP_SYS_PTRACE),
         container_cpu_counter: counter.is_some(),
         root: geteuid().is_root(),
     };
@@ -52,6 +58,33 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         daemon: std::process::id() as i32,
         cores: cores(),
         open_files_soft,
+    }
+}
+
+/// Whether descriptors and memory of a child are within reach: not under Docker's usual profile, nor where Yama forbids it.
+fn can_trace_a_child() -> bool {
+    let Ok((ours, theirs)) = fdpass::packet_pair() else { return false };
+    let word = [7u8; 8];
+    match process::fork_single_threaded() {
+        Ok(ForkResult::Child) => {
+            let _ = nix::sys::prctl::set_dumpable(true);
+            let _ = fdpass::send(theirs.as_fd(), &word, &[], MsgFlags::empty());
+            // Until the other side is closed.
+            drop(ours);
+            let _ = fdpass::receive(theirs.as_fd(), &mut [0; 1], MsgFlags::empty());
+            process::exit_now(0)
+        }
+        Ok(ForkResult::Parent { child }) => {
+            let mut copy = [0; 8];
+            let waits = fdpass::receive(ours.as_fd(), &mut [0; 8], MsgFlags::empty()).is_ok();
+            let pidfd = remote::open_thread(child.as_raw());
+            let taken = pidfd.and_then(|pidfd| remote::take_fd(pidfd.as_fd(), theirs.as_raw_fd())).is_ok();
+            let read = remote::read_memory(child.as_raw(), word.as_ptr() as u64, &mut copy).is_ok() && copy == word;
+            drop((ours, theirs));
+            let _ = waitpid(child, None);
+            waits && taken && read
+        }
+        Err(_) => false,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::gate::Gate;
+use super::network::{Broker, Post};
 use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
 use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
@@ -53,12 +54,16 @@ const SURVIVORS_MAX: Duration = Duration::from_millis(400);
 /// For the kernel to let go of the members of a group.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Descriptors that go on to the stub: specification and three streams. One more is the proxy's listener.
+const STUB_FDS: usize = 4;
+
 /// Who woke us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Signals,
     Stub,
     Gate,
+    Network,
     Daemon,
     Alarm(usize),
 }
@@ -103,6 +108,7 @@ impl<'a> Supervisor<'a> {
                     Source::Signals => drain(self.signals.as_fd()),
                     Source::Stub => self.hear_stub(),
                     Source::Gate => self.serve_gate(),
+                    Source::Network => self.advance_network(),
                     Source::Daemon => self.hear_daemon(),
                     Source::Alarm(index) => self.hear_alarm(index),
                 }
@@ -120,6 +126,8 @@ impl<'a> Supervisor<'a> {
         let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
         sources.extend(self.stub.as_ref().map(|fd| (Source::Stub, fd.as_fd(), PollFlags::POLLIN)));
         sources.extend(gate.map(|gate| (Source::Gate, gate.as_fd(), PollFlags::POLLIN)));
+        let network = self.run.as_ref().and_then(|run| run.gate.as_ref()).map(Gate::network_fds).unwrap_or_default();
+        sources.extend(network.into_iter().map(|(fd, flags)| (Source::Network, fd, flags)));
         sources.extend(self.daemon.as_ref().map(|fd| (Source::Daemon, fd.as_fd(), PollFlags::POLLIN)));
         for (index, alarm) in self.alarms.iter().enumerate() {
             let flags = if alarm.priority { PollFlags::POLLPRI } else { PollFlags::POLLIN };
@@ -140,7 +148,8 @@ impl<'a> Supervisor<'a> {
         let ending = run.ending_due();
         let watching = (run.started && !matches!(run.ending, Ending::Killing(_))).then(|| run.watch.next_at());
         let wall = run.watch.wall_deadline().filter(|_| run.started && run.ending == Ending::No);
-        let next = [ending, watching, wall].into_iter().flatten().min()?;
+        let network = run.gate.as_ref().and_then(Gate::next_at);
+        let next = [ending, watching, wall, network].into_iter().flatten().min()?;
         Some(next.saturating_sub(time::monotonic()))
     }
 
@@ -195,6 +204,7 @@ impl<'a> Supervisor<'a> {
             Order::NetworkBreach { used } => self.end_for_network(used, Mechanism::Proxy),
             Order::Usage => {
                 if let Some(usage) = self.watch(Watch::report) {
+                    self.report_network();
                     self.report(&Report::Usage(usage));
                 }
             }
@@ -206,7 +216,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Writes all limits, then hands the specification on: the command never runs one instruction unlimited.
-    fn start(&mut self, fds: Vec<OwnedFd>) {
+    fn start(&mut self, mut fds: Vec<OwnedFd>) {
         let spec = match fds.first().map(|fd| protocol::unpack(fd.as_fd())) {
             Some(Ok(spec)) => spec,
             Some(Err(error)) => return self.refuse(confine::failure("read the specification", error)),
@@ -218,7 +228,8 @@ impl<'a> Supervisor<'a> {
         let sources =
             Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
         let watch = Watch::begin(&spec, &sources);
-        self.run = Some(Run::new(spec, watch));
+        let door = (fds.len() > STUB_FDS).then(|| fds.pop()).flatten();
+        self.run = Some(Run::new(spec, watch, door));
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
         self.tell_stub(StubOrder::Start, &borrowed);
     }
@@ -259,7 +270,8 @@ impl<'a> Supervisor<'a> {
                 let counts = !self.group.as_ref().is_some_and(Group::limits_pids);
                 let limit = run.spec.limits.pids.filter(|_| counts);
                 run.executing = true;
-                run.gate = fds.into_iter().next().map(|fd| Gate::new(fd, getpid().as_raw(), limit));
+                let network = run.network(self.context);
+                run.gate = fds.into_iter().next().map(|fd| Gate::new(fd, getpid().as_raw(), limit, network));
                 run.listening = run.gate.is_some();
             }
             StubReport::Failed(failed) => match &mut self.run {
@@ -286,6 +298,47 @@ impl<'a> Supervisor<'a> {
             run.listening = gate.serve();
         }
         self.check_denied_tasks();
+        self.post_network();
+    }
+
+    fn advance_network(&mut self) {
+        if let Some(gate) = self.run.as_mut().and_then(|run| run.gate.as_mut()) {
+            gate.advance();
+        }
+        self.post_network();
+    }
+
+    fn network(&mut self) -> Option<&mut Broker> {
+        self.run.as_mut()?.gate.as_mut()?.network.as_mut()
+    }
+
+    /// What the gate has for the daemon: connections to the proxy, refusals, the end.
+    fn post_network(&mut self) {
+        let Some(network) = self.network() else { return };
+        let (posts, breach) = (network.post(), network.breach());
+        for post in posts {
+            match post {
+                Post::Connection(fd) => self.offer(&Report::ProxyConnection, &[fd.as_fd()]),
+                Post::Denied(contact) => self.offer(&Report::NetworkDenied(contact), &[]),
+            }
+        }
+        if let Some(used) = breach {
+            self.end_for_network(used, Mechanism::Seccomp);
+        }
+    }
+
+    /// Figures of the network gate, ahead of every report that carries usage.
+    fn report_network(&mut self) {
+        if let Some(news) = self.network().and_then(Broker::news) {
+            self.report(&Report::Network(news));
+        }
+    }
+
+    /// Without waiting: what does not fit is dropped. A dropped connection ends for the program.
+    fn offer(&self, report: &Report, fds: &[BorrowedFd<'_>]) {
+        if let Some(daemon) = &self.daemon {
+            let _ = protocol::offer(daemon.as_fd(), report, fds);
+        }
     }
 
     fn hear_alarm(&mut self, index: usize) {
@@ -365,12 +418,14 @@ impl<'a> Supervisor<'a> {
             }
             (None, None) => return,
         };
+        self.report_network();
         self.report(&report);
     }
 
     fn finish(mut self) -> i32 {
         if let Some(usage) = self.watch(Watch::last_report) {
             self.report_main_end(usage, false);
+            self.report_network();
             self.report(&Report::Gone(usage));
         }
         if let Some(group) = &self.group {
@@ -381,6 +436,9 @@ impl<'a> Supervisor<'a> {
 
     /// Everything that is due by the clock.
     fn keep_time(&mut self) {
+        if self.network_due() {
+            self.advance_network();
+        }
         let Some(run) = &self.run else { return };
         let now = time::monotonic();
         match run.ending {
@@ -399,6 +457,11 @@ impl<'a> Supervisor<'a> {
         if let Some(Some(breach)) = self.watch(Watch::look_if_due) {
             self.end_for(breach);
         }
+    }
+
+    fn network_due(&self) -> bool {
+        let next = self.run.as_ref().and_then(|run| run.gate.as_ref()).and_then(Gate::next_at);
+        next.is_some_and(|at| time::monotonic() >= at)
     }
 
     fn end_for_wall_time(&mut self) {

@@ -1,8 +1,12 @@
 //! What a supervisor knows of the execution that it was asked for.
 
+use super::context::Context;
 use super::gate::Gate;
+use super::network::Broker;
 use super::protocol::{Breach, Exit, Spec, StartFailure};
 use super::watch::Watch;
+use nix::unistd::getpid;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Time to the second round of KILL while some process is still there; doubles up to `KILL_AGAIN_MAX`.
@@ -15,6 +19,8 @@ pub(super) struct Run {
     pub(super) spec: Spec,
     pub(super) watch: Watch,
     pub(super) gate: Option<Gate>,
+    /// The proxy's listener, until the gate has it.
+    pub(super) door: Option<OwnedFd>,
     /// Some process still uses the filter.
     pub(super) listening: bool,
     /// The stub said that its exec is next.
@@ -45,11 +51,12 @@ pub(super) enum Ending {
 }
 
 impl Run {
-    pub(super) fn new(spec: Spec, watch: Watch) -> Run {
+    pub(super) fn new(spec: Spec, watch: Watch, door: Option<OwnedFd>) -> Run {
         Run {
             watch,
             spec,
             gate: None,
+            door,
             listening: false,
             executing: false,
             started: false,
@@ -62,6 +69,13 @@ impl Run {
             ending: Ending::No,
             kill_again: KILL_AGAIN,
         }
+    }
+
+    /// The network gate of this execution, if it has one.
+    pub(super) fn network(&mut self, context: &Context) -> Option<Broker> {
+        let rules = self.spec.network.clone()?;
+        let (uid, gid) = (self.spec.uid, self.spec.gid);
+        Some(Broker::new(rules, self.door.take(), context.reach(uid), getpid().as_raw(), uid, gid))
     }
 
     /// KILL was sent to all at `now`; plans the next round for whoever was missed.

@@ -5,7 +5,8 @@
 
 use super::confine::{self, OWN_FAILURE, failure};
 use super::context::Context;
-use super::filter::{self, Rules};
+use super::filter::{self, NetworkCalls, Rules};
+use super::network::Reach;
 use super::probe;
 use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
 use crate::cgroup::group::Group;
@@ -13,6 +14,7 @@ use crate::sys::{process, seccomp};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::MsgFlags;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, getppid, setsid};
@@ -31,6 +33,8 @@ pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>) -> 
 
 enum Never {}
 
+/// Open files under the network gate where the type sets no limit: its filter needs a number that can never be opened.
+const GATED_OPEN_FILES: u64 = 65_535;
 const OWN_MOUNTS: &str = "/proc/self/ns/mnt";
 
 struct Stub<'a> {
@@ -78,8 +82,8 @@ impl Stub<'_> {
         probe::shield(&self.context.shielded, self.context.world.private_proc)
     }
 
-    fn become_command(&self) -> Result<Never, StartFailure> {
-        let (spec, streams) = self.receive_spec()?;
+    fn become_command(&mut self) -> Result<Never, StartFailure> {
+        let (mut spec, streams) = self.receive_spec()?;
         if !spec.confined
             && let Some(outside) = &self.outside
         {
@@ -91,6 +95,10 @@ impl Stub<'_> {
         }
         drop(streams);
         let grouped_memory = self.group.is_some_and(Group::limits_memory);
+        let gated = self.gates(&spec);
+        if gated {
+            self.put_socket_out_of_reach(&mut spec.limits.open_files)?;
+        }
         confine::limit_resources(&spec.limits, self.context, grouped_memory)?;
         if spec.confined {
             let _ = process::lower_rlimit(libc::RLIMIT_CORE as u32, 0);
@@ -146,6 +154,27 @@ impl Stub<'_> {
         Ok(())
     }
 
+    /// Whether the network gate goes with this command.
+    fn gates(&self, spec: &Spec) -> bool {
+        spec.confined && spec.network.is_some() && self.context.world.seccomp && self.context.world.seccomp_notify
+    }
+
+    /// Moves our socket to the number that the limit on open files is about to be: messages over it pass the filter unseen, and
+    /// the command can open nothing there.
+    fn put_socket_out_of_reach(&mut self, open_files: &mut Option<u64>) -> Result<(), StartFailure> {
+        let moved = || -> std::io::Result<(OwnedFd, u64)> {
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+            let number = open_files.unwrap_or(GATED_OPEN_FILES).min(hard.saturating_sub(1));
+            let socket = process::move_fd_above(self.socket.try_clone()?, number as i32)?;
+            Ok((socket, number))
+        };
+        let (socket, number) = moved().map_err(|error| failure("move the socket out of reach", error))?;
+        self.socket = socket;
+        *open_files = Some(number);
+        Ok(())
+    }
+
     fn confine(&self, spec: &Spec) -> Result<Option<OwnedFd>, StartFailure> {
         prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
         if !self.context.world.seccomp {
@@ -160,6 +189,10 @@ impl Stub<'_> {
             protected,
             notify,
             count_tasks: notify && !grouped_tasks && spec.limits.pids.is_some(),
+            network: self.gates(spec).then(|| NetworkCalls {
+                makes_sockets: self.context.reach(spec.uid) == Reach::Made,
+                own_socket: self.socket.as_raw_fd() as u32,
+            }),
         };
         seccomp::install(&filter::assemble(&rules), notify)
             .map_err(|error| failure("install the seccomp filter", error))

@@ -26,7 +26,15 @@ pub enum Answer {
     Continue,
     /// fail with this errno
     Errno(i32),
+    /// succeed with this result, without the kernel running the call
+    Value(i64),
+    /// as if a signal had come while the kernel slept in the call: the handler's `SA_RESTART` decides what the program sees.
+    /// Only while such a signal is pending.
+    Interrupted,
 }
+
+/// What the kernel's own calls return when a signal came (linux/errno.h); never seen by programs.
+const ERESTARTSYS: i32 = 512;
 
 const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
 const SYNC_WAKE_UP: u64 = 1;
@@ -34,6 +42,8 @@ const SYNC_WAKE_UP: u64 = 1;
 const IOCTL_NOTIF_SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const IOCTL_NOTIF_RECV: libc::c_ulong = 0xc050_2100;
 const IOCTL_NOTIF_SEND: libc::c_ulong = 0xc018_2101;
+const IOCTL_NOTIF_ID_VALID: libc::c_ulong = 0x4008_2102;
+const IOCTL_NOTIF_ADDFD: libc::c_ulong = 0x4018_2103;
 
 /// Installs the filter on the calling thread; with `listener`, calls that it notifies arrive on the returned descriptor.
 ///
@@ -83,11 +93,13 @@ pub fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Call>> {
 
 /// Answers a call. A caller that is gone meanwhile (`ENOENT`) is not an error.
 pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<()> {
-    let (error, flags) = match answer {
-        Answer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
-        Answer::Errno(errno) => (-errno, 0),
+    let (error, val, flags) = match answer {
+        Answer::Continue => (0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+        Answer::Errno(errno) => (-errno, 0, 0),
+        Answer::Value(value) => (0, value, 0),
+        Answer::Interrupted => (-ERESTARTSYS, 0, 0),
     };
-    let mut response = libc::seccomp_notif_resp { id, val: 0, error, flags };
+    let mut response = libc::seccomp_notif_resp { id, val, error, flags };
     // SAFETY: `response` is valid and has the size that the request number encodes (24 bytes).
     if unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_NOTIF_SEND as _, &raw mut response) } != 0 {
         let error = io::Error::last_os_error();
@@ -96,6 +108,44 @@ pub fn answer(listener: BorrowedFd<'_>, id: u64, answer: Answer) -> io::Result<(
         }
     }
     Ok(())
+}
+
+/// Whether the caller still waits for its answer: what was read of its process since [`receive`] was really its own.
+pub fn still_waits(listener: BorrowedFd<'_>, id: u64) -> bool {
+    let mut id = id;
+    // SAFETY: this ioctl reads one u64.
+    unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_NOTIF_ID_VALID as _, &raw mut id) == 0 }
+}
+
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct AddFd {
+    id: u64,
+    flags: u32,
+    source: u32,
+    target: u32,
+    target_flags: u32,
+}
+
+/// Gives the caller a duplicate of `fd`, which becomes the result of its call where the kernel can do both at once (Linux 5.14).
+///
+/// # Errors
+/// `EMFILE` when the caller has no number left.
+pub fn hand_over(listener: BorrowedFd<'_>, id: u64, fd: BorrowedFd<'_>, close_on_exec: bool) -> io::Result<()> {
+    const FLAG_SEND: u32 = 2;
+    let target_flags = if close_on_exec { libc::O_CLOEXEC as u32 } else { 0 };
+    let add = |flags: u32| {
+        let mut request = AddFd { id, flags, source: fd.as_raw_fd() as u32, target: 0, target_flags };
+        // SAFETY: `request` is valid and has the size that the request number encodes (24 bytes).
+        let number = unsafe { libc::ioctl(listener.as_raw_fd(), IOCTL_NOTIF_ADDFD as _, &raw mut request) };
+        if number < 0 { Err(io::Error::last_os_error()) } else { Ok(number) }
+    };
+    match add(FLAG_SEND) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            answer(listener, id, Answer::Value(i64::from(add(0)?)))
+        }
+        result => result.map(drop),
+    }
 }
 
 /// Whether this kernel (and the profile that we run under) offers user notification.

@@ -1,0 +1,34 @@
+//! The network gate: every outbound connect and datagram of an execution is made by its supervisor, or not at all.
+//!
+//! The filter hands `connect`, `sendto`, `sendmsg` and `sendmmsg` over. The gate copies the address once, judges the copy, and repeats
+//! the call with that copy on the very socket that the program holds, so nothing that the program changes meanwhile matters.
+//!
+//! | file | what |
+//! |---|---|
+//! | `address` | bytes to destination; pure |
+//! | `policy` | destination to free, counted, forbidden or proxied; pure |
+//! | `ledger` | what was counted and what is left; pure |
+//! | `target` | memory and descriptors of the program |
+//! | `sockets` | sockets that we made for it, where its own are out of reach |
+//! | `broker` | the state, and who answers which call |
+//! | `connect`, `send` | the calls themselves |
+//! | `waiting` | calls of blocking sockets that are under way |
+//! | `proxy_door` | connections to the egress proxy |
+//!
+//! The kernel runs a notified call itself (`CONTINUE`) only where nobody can exchange the descriptor meanwhile and no content of
+//! memory could make it a contact: see `broker`.
+
+mod address;
+mod broker;
+mod connect;
+mod ledger;
+mod message;
+mod policy;
+mod proxy_door;
+mod send;
+mod sockets;
+mod target;
+mod waiting;
+
+pub(crate) use broker::{Broker, Post};
+pub(crate) use target::Reach;

@@ -1,0 +1,189 @@
+//! Calls of blocking sockets that are under way: the program sleeps in its call, we do not.
+
+use super::broker::{Ask, Broker};
+use super::connect::{connect_as_program, finish};
+use super::message::Message;
+use super::target::{Held, Target};
+use crate::sys::seccomp::{self, Answer};
+use crate::sys::{socket, time};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// Calls that wait at once; one more fails with `EAGAIN`, as connect(2) has it for resources that ran out.
+const MAX_WAITING: usize = 512;
+/// How often we look whether the caller still waits, or a signal should wake it.
+const LOOK: Duration = Duration::from_millis(100);
+/// Time between two attempts where no descriptor tells when there is room.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A message on its way.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) message: Message,
+    pub(super) flags: i32,
+    pub(super) sent: u64,
+    pub(super) stream: bool,
+    pub(super) internet: bool,
+    /// The header in an array of messages that gets the count.
+    pub(super) counted: Option<u64>,
+}
+
+/// What is waited for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// the attempt to connect ends
+    Connect(Vec<u8>),
+    /// room at a peer that is not on the internet
+    ConnectElsewhere(Vec<u8>),
+    /// room in the socket
+    Send(Box<Sending>),
+    /// nobody waits: our duplicate goes when the attempt ends
+    Release,
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    id: u64,
+    target: Target,
+    held: Held,
+    work: Work,
+    /// `SO_SNDTIMEO`
+    deadline: Option<Duration>,
+    look_at: Duration,
+}
+
+impl Waiting {
+    fn new(ask: &Ask<'_>, held: Held, work: Work) -> Waiting {
+        let now = time::monotonic();
+        let deadline = socket::send_timeout(held.socket.as_fd()).map(|timeout| now + timeout);
+        let mut waiting = Waiting { id: ask.call.id, target: ask.target, held, work, deadline, look_at: now };
+        waiting.look_at = now + waiting.interval();
+        waiting
+    }
+
+    pub(super) fn connect(ask: &Ask<'_>, held: Held, bytes: Vec<u8>) -> Waiting {
+        Waiting::new(ask, held, Work::Connect(bytes))
+    }
+
+    pub(super) fn connect_elsewhere(ask: &Ask<'_>, held: Held, bytes: Vec<u8>) -> Waiting {
+        Waiting::new(ask, held, Work::ConnectElsewhere(bytes))
+    }
+
+    pub(super) fn send(ask: &Ask<'_>, held: Held, sending: Sending) -> Waiting {
+        Waiting::new(ask, held, Work::Send(Box::new(sending)))
+    }
+
+    pub(super) fn release(ask: &Ask<'_>, held: Held) -> Waiting {
+        Waiting::new(ask, held, Work::Release)
+    }
+
+    /// What becomes writable when the call can go on.
+    pub(super) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.retries()).then(|| self.held.socket.as_fd())
+    }
+
+    /// A full peer does not show in our own descriptor.
+    fn retries(&self) -> bool {
+        match &self.work {
+            Work::ConnectElsewhere(_) => true,
+            Work::Send(sending) => !sending.internet,
+            Work::Connect(_) | Work::Release => false,
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        if self.retries() { RETRY } else { LOOK }
+    }
+
+    /// Monotonic time of the next look.
+    pub(super) fn next_at(&self) -> Duration {
+        self.deadline.unwrap_or(Duration::MAX).min(self.look_at)
+    }
+
+    /// The answer, if the work is done.
+    fn go_on(&mut self) -> Option<Answer> {
+        let (target, held) = (&self.target, &self.held);
+        let result = match &mut self.work {
+            Work::Connect(bytes) => finish(held.socket.as_fd(), bytes)?.map(|()| 0),
+            Work::ConnectElsewhere(bytes) => match connect_as_program(target, held.socket.as_fd(), bytes) {
+                Err(libc::EAGAIN) => return None,
+                result => result.map(|()| 0),
+            },
+            Work::Send(sending) => sending.go_on(target, held, true).transpose()?,
+            Work::Release => finish_release(held)?,
+        };
+        Some(result.map_or_else(Answer::Errno, Answer::Value))
+    }
+
+    /// The answer of a call whose time is up, or whose thread a signal should wake.
+    fn give_up(&mut self, now: Duration) -> Option<Answer> {
+        if let Work::Release = self.work {
+            return None;
+        }
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            return Some(self.partly(match &self.work {
+                Work::Connect(_) => Answer::Errno(libc::EINPROGRESS),
+                Work::ConnectElsewhere(_) | Work::Send(_) | Work::Release => Answer::Errno(libc::EAGAIN),
+            }));
+        }
+        // With a timeout the kernel does not restart a call (socket(7), signal(7)).
+        let interrupted = if self.deadline.is_some() { Answer::Errno(libc::EINTR) } else { Answer::Interrupted };
+        self.target.has_signal().then(|| self.partly(interrupted))
+    }
+
+    /// What was sent already is what counts.
+    fn partly(&self, otherwise: Answer) -> Answer {
+        match &self.work {
+            Work::Send(sending) if sending.sent > 0 => match sending.result(&self.target) {
+                Ok(Some(count)) => Answer::Value(count),
+                Ok(None) => otherwise,
+                Err(errno) => Answer::Errno(errno),
+            },
+            _ => otherwise,
+        }
+    }
+}
+
+/// Done as soon as the attempt is not under way any more.
+fn finish_release(held: &Held) -> Option<Result<i64, i32>> {
+    let under_way = [socket::TCP_SYN_SENT, socket::TCP_SYN_RECV];
+    let state = socket::tcp_state(held.socket.as_fd());
+    (!state.is_ok_and(|state| under_way.contains(&state))).then_some(Ok(0))
+}
+
+impl Broker {
+    /// Takes a call over; the answer is for the one that finds no room.
+    pub(super) fn wait(&mut self, waiting: Waiting) -> Option<Answer> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Some(Answer::Errno(libc::EAGAIN));
+        }
+        self.waiting.push(waiting);
+        None
+    }
+
+    /// Looks at every call under way.
+    pub(super) fn advance_waiting(&mut self, listener: BorrowedFd<'_>) {
+        let now = time::monotonic();
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            let answer = waiting.go_on();
+            let due = now >= waiting.next_at();
+            let release = matches!(waiting.work, Work::Release);
+            if let Some(answer) = answer.or_else(|| if due { waiting.give_up(now) } else { None }) {
+                self.note_end_of(&waiting.held);
+                if !release {
+                    let _ = seccomp::answer(listener, waiting.id, answer);
+                }
+                continue;
+            }
+            if due {
+                waiting.look_at = now + waiting.interval();
+                // The caller died, or a signal took it out of the call: the attempt ends with our duplicate.
+                if !release && !seccomp::still_waits(listener, waiting.id) {
+                    continue;
+                }
+            }
+            self.waiting.push(waiting);
+        }
+    }
+}
