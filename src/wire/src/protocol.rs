@@ -40,7 +40,9 @@ pub trait Answers: Send + Sync {
 
     /// The whole answer to the plain request that these bytes begin with, which came at `now`, as it goes over the wire: exactly what
     /// [`Answers::answer`] would lead to; and that request's length. `None` leaves the bytes to the HTTP engine.
-    fn recall(&self, bytes: &[u8], now: Instant) -> Option<(Bytes, usize)>;
+    fn recall(&self, _bytes: &[u8], _now: Instant) -> Option<(Bytes, usize)> {
+        None
+    }
 }
 
 /// Serves a connection in a task of its own; `ended` hears whether it panicked.
