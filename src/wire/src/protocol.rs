@@ -38,7 +38,7 @@ pub trait Answers: Send + Sync {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>, connection: &Arc<State>) -> Answer;
 
-    /// The whole answer to the plain request that these bytes begin with, which came at `now`, as it goes over the wire: exactly what
+    /// The whole answer to the plain request that `_bytes` begin with, which came at `_now`, as it goes over the wire: exactly what
     /// [`Answers::answer`] would lead to; and that request's length. `None` leaves the bytes to the HTTP engine.
     fn recall(&self, _bytes: &[u8], _now: Instant) -> Option<(Bytes, usize)> {
         None
