@@ -29,6 +29,7 @@ const MEMBERS: &[&str] = &[
     "hold",
     "retries",
     "keep_work_dir",
+    "allowed_domains",
     "limits",
 ];
 
@@ -63,6 +64,7 @@ pub(super) fn parse(body: &[u8], waits: bool) -> Result<StartRequest, Problem> {
         hold: m.bool("hold")?.unwrap_or(false),
         retries: m.whole("retries", 0..=RETRIES_MAX)?.map_or(0, small),
         limits: limits(m.take("limits"))?,
+        allowed_domains: m.strings("allowed_domains")?,
         keep_work_dir: m.bool("keep_work_dir")?.unwrap_or(false),
     })
 }
@@ -160,6 +162,9 @@ impl From<StartError> for Problem {
             StartError::Limits(OverrideError::Invalid { key, .. }) => {
                 Problem::new(Code::InvalidValue, detail).with("field", format!("limits.{}", key.key()))
             }
+            StartError::DomainNotAllowed { asked, .. } => {
+                Problem::new(Code::LimitLoosened, detail).with("field", "allowed_domains").with("asked", asked)
+            }
             StartError::RequiredMissing { key, enforcement } => Problem::new(Code::EnforcementUnavailable, detail)
                 .with("limit", key.key())
                 .with("enforcement", serde_json::json!(enforcement)),
@@ -183,12 +188,14 @@ mod tests {
         let request = parsed(
             r#"{"agent_type":"VALIDATION","command":["a","b"],"task_id":"t","env":{"A":"1"},"cwd":"/tmp","stdin":"x",
                 "uid":1,"gid":2,"labels":{"l":"v"},"hold":true,"retries":3,"keep_work_dir":true,
+                "allowed_domains":["a.example"],
                 "limits":{"memory_bytes":5,"cpu_cores":0.5,"pids":9}}"#,
         );
         assert_eq!(request.argv, [b"a".to_vec(), b"b".to_vec()]);
         assert_eq!(request.env, [("A".to_owned(), "1".to_owned())]);
         assert_eq!(request.stdin, Stdin::Bytes("x".into()));
         assert_eq!((request.uid, request.gid, request.hold, request.retries), (Some(1), Some(2), true, 3));
+        assert_eq!(request.allowed_domains, Some(vec!["a.example".to_owned()]));
         let limits = Limits { memory_bytes: Some(5), pids: Some(9), cpu_cores: Some(0.5), ..Limits::default() };
         assert_eq!(request.limits, limits);
     }

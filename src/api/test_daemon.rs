@@ -115,5 +115,6 @@ fn engine(telemetry: Arc<Telemetry>) -> Engine {
         journal: Journal::in_memory(),
         telemetry,
         base_env: Vec::new(),
+        surroundings: exec::Surroundings::default(),
     })
 }

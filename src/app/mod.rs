@@ -16,6 +16,14 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().thread_keep_alive(POOL_KEEP_ALIVE).build()
 }
 
+/// What of this place matters to the network of executions. The resolvers are those of this moment: what a program writes into their file
+/// later makes nothing free.
+fn surroundings(control_ports: impl Into<Vec<u16>>, control_guarded: bool) -> crate::exec::Surroundings {
+    let text = crate::config::resolve::read_text(std::path::Path::new("/etc/resolv.conf")).unwrap_or_default();
+    let resolvers = crate::network::resolvers::parse(&text);
+    crate::exec::Surroundings { control_ports: control_ports.into(), control_guarded, resolvers }
+}
+
 /// What `execd doctor --offline` shows: the enforcement table of this place, found the way a daemon would find it.
 pub fn offline_health() -> serde_json::Value {
     use crate::limits::plan::table;

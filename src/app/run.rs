@@ -1,9 +1,10 @@
 //! `execd run`: one command under an agent type, without a daemon. The same engine, no HTTP.
 
 use super::ground::{self, Ground};
-use super::runtime;
+use super::{runtime, surroundings};
 use crate::cli::{JsonTarget, RunRequest, exit_code, verdict_line};
 use crate::config::resolve::{self, StateDir};
+use crate::config::settings::TokenSource;
 use crate::exec::output::{Segment, Selection, Stream};
 use crate::exec::{Engine, Execution, Journal, Parts, Pool, StartRequest, Stdin, Stop, env, workdir};
 use crate::init::reaper;
@@ -79,6 +80,7 @@ fn build(ground: Ground, request: &RunRequest) -> anyhow::Result<Engine> {
         journal,
         telemetry,
         base_env: env::base(std::env::vars_os()),
+        surroundings: surroundings([settings.listen.port()], !matches!(settings.token, TokenSource::None)),
     }))
 }
 
@@ -93,6 +95,7 @@ fn start_request(request: &RunRequest) -> StartRequest {
         uid: request.user.map(|user| user.uid),
         gid: request.user.map(|user| user.gid),
         limits: request.limits.clone(),
+        allowed_domains: (!request.allow_domains.is_empty()).then(|| request.allow_domains.clone()),
         ..StartRequest::default()
     }
 }

@@ -1,7 +1,7 @@
 //! `execd serve`: the daemon's life, from settings to the last line.
 
 use super::ground::{self, Ground};
-use super::{note, runtime};
+use super::{note, runtime, surroundings};
 use crate::api::{self, Api, Rules, Server, Service, Surface, drain, listen, readiness::Readiness};
 use crate::cli::ServeRequest;
 use crate::config::load;
@@ -113,7 +113,7 @@ fn live(request: ServeRequest, token: Option<String>, ground: Ground, signals: O
     let main = ground.start_main(&request.main_command).map_err(MainNotStarted::from)?;
     let runtime = runtime()?;
     let end = runtime.block_on(async {
-        let daemon = Daemon::build(&request, token, ground, main)?;
+        let daemon = Daemon::build(&request, token, ground, main, listener.local_addr()?.port())?;
         daemon.live(listener, metrics, Signals::new(signals)?, request.config_file.as_deref()).await
     });
     // Journal threads have flushed; nobody else is worth waiting for.
@@ -145,6 +145,7 @@ impl Daemon {
         token: Option<String>,
         ground: Ground,
         main: Option<MainCommand>,
+        control_port: u16,
     ) -> anyhow::Result<Daemon> {
         let settings = request.settings.clone();
         let telemetry = Arc::new(Telemetry::new(logger(&settings)?, request.agent_types.names(), api::endpoints()));
@@ -165,6 +166,7 @@ impl Daemon {
             journal,
             telemetry: telemetry.clone(),
             base_env: env::base(std::env::vars_os()),
+            surroundings: surroundings([control_port], token.is_some()),
         });
         let readiness = Readiness::default();
         readiness.set("serving", true);

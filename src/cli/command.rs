@@ -50,7 +50,7 @@ pub struct RunRequest {
     pub agent_types: AgentTypes,
     /// The type's limits after the overrides, which were checked against it; giving them as overrides again changes nothing.
     pub limits: Limits,
-    /// Further domains for the egress proxy, in lower case.
+    /// What the egress proxy lets through, in canonical form; empty leaves it to the type.
     pub allow_domains: Vec<String>,
     /// Variables to set.
     pub env: Vec<(OsString, OsString)>,

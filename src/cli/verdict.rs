@@ -40,7 +40,12 @@ pub fn verdict_line(view: &Value) -> String {
         fields::cpu_ms(usage).show(units::format_duration_ms),
         fields::number(usage, "wall_ms").show(units::format_duration_ms),
     ));
-    for (key, what) in [("pids_denied", "processes denied"), ("network_denied", "requests denied")] {
+    for (key, what) in [
+        ("pids_denied", "processes denied"),
+        ("network_requests", "network requests"),
+        ("network_denied", "requests denied"),
+        ("network_denied_domain", "requests to other domains denied"),
+    ] {
         if let Some(count) = fields::number(usage, key).filter(|count| *count > 0) {
             line.push_str(&format!(", {count} {what}"));
         }

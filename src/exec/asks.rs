@@ -28,6 +28,8 @@ struct Waiting {
     stop: Option<Stop>,
     kill: bool,
     cancel: bool,
+    /// requests that the proxy counted, when that is one too many for a type that kills
+    breach: Option<u64>,
     release: bool,
     drained: bool,
     signals: VecDeque<i32>,
@@ -56,6 +58,12 @@ impl Asks {
         waiting.stop.get_or_insert(stop);
         waiting.kill = true;
         drop(waiting);
+        self.came.notify_one();
+    }
+
+    /// The proxy refused a request over the limit, and the type kills.
+    pub(super) fn breach_network(&self, used: u64) {
+        self.lock().breach = Some(used);
         self.came.notify_one();
     }
 
@@ -152,6 +160,9 @@ impl Waiting {
         if self.kill {
             return Some(Order::Kill);
         }
+        if let Some(used) = self.breach {
+            return Some(Order::NetworkBreach { used });
+        }
         if self.cancel {
             return Some(Order::Cancel);
         }
@@ -176,7 +187,8 @@ impl Waiting {
             Order::Drained => self.drained = false,
             Order::Signal(_) => drop(self.signals.pop_front()),
             Order::Usage => self.usage_sent = true,
-            Order::Start | Order::NetworkBreach { .. } => {}
+            Order::NetworkBreach { .. } => self.breach = None,
+            Order::Start => {}
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::asks::Asks;
 use super::driver::Driver;
+use super::network::{self, Proxied};
 use super::status::{Outcome, Status, Stop};
 use crate::cgroup::group;
 use crate::supervisor::protocol::{self, MainEnd, Report};
@@ -21,6 +22,8 @@ pub(super) struct Attempt {
     slot: u32,
     socket: AsyncFd<OwnedFd>,
     pumps: Vec<JoinHandle<()>>,
+    /// Its egress proxy, which ends with it.
+    proxied: Option<Proxied>,
     main: Option<MainEnd>,
     failed: Option<protocol::StartFailure>,
     drain_until: Option<Instant>,
@@ -31,9 +34,24 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(slot: u32, socket: OwnedFd, pumps: Vec<JoinHandle<()>>) -> io::Result<Attempt> {
+    pub(super) fn new(
+        slot: u32,
+        socket: OwnedFd,
+        pumps: Vec<JoinHandle<()>>,
+        proxied: Option<Proxied>,
+    ) -> io::Result<Attempt> {
         let socket = crate::sys::poll::watch_both(socket)?;
-        Ok(Attempt { slot, socket, pumps, main: None, failed: None, drain_until: None, farewell: false, gone: false })
+        Ok(Attempt {
+            slot,
+            socket,
+            pumps,
+            proxied,
+            main: None,
+            failed: None,
+            drain_until: None,
+            farewell: false,
+            gone: false,
+        })
     }
 
     /// Until the result is known: the main process ended and its output is in, or nobody will ever say.
@@ -97,11 +115,22 @@ impl Attempt {
         let pump = self.pumps.iter_mut().find(|pump| !pump.is_finished());
         tokio::select! {
             biased;
-            report = receive(&self.socket), if !self.gone => self.note(report, driver),
+            report = receive(&self.socket), if !self.gone => {
+                let report = report.map(|found| found.map(|(report, sockets)| self.take(report, sockets)));
+                self.note(report, driver);
+            }
             () = deliver(&self.socket, driver.execution.asks()), if !self.gone => {}
             _ = async { match pump { Some(pump) => { let _ = pump.await; } None => std::future::pending().await } }, if draining => {}
             () = sleep_until(until), if draining => {}
         }
+    }
+
+    /// Descriptors come only with connections to the proxy.
+    fn take(&self, report: Report, sockets: Vec<OwnedFd>) -> Report {
+        if let Some(proxied) = &self.proxied {
+            sockets.into_iter().for_each(|socket| proxied.serve(socket));
+        }
+        report
     }
 
     fn note(&mut self, report: io::Result<Option<Report>>, driver: &Driver) {
@@ -139,8 +168,12 @@ impl Attempt {
                 execution.update(|view| view.usage.update(&usage));
                 execution.asks().answer(usage);
             }
-            Ok(Some(Report::Network(usage))) => execution.update(|view| view.usage.update_network(&usage)),
-            Ok(Some(Report::NetworkDenied(_) | Report::ProxyConnection)) => {}
+            Ok(Some(Report::Network(usage))) => execution.update_network(usage),
+            Ok(Some(Report::NetworkDenied(contact))) => {
+                execution.note_refused(&network::destination(&contact), &driver.shared.telemetry);
+            }
+            // Its descriptor was taken already.
+            Ok(Some(Report::ProxyConnection)) => {}
             Ok(Some(Report::Gone(usage))) => {
                 self.farewell = true;
                 execution.update(|view| view.usage.update(&usage));
@@ -154,6 +187,7 @@ impl Attempt {
     /// The stream ended. A supervisor that did not say that nobody is left died: whatever its groups still hold is killed.
     fn lose(&mut self, driver: &Driver) {
         self.gone = true;
+        self.proxied = None;
         driver.execution.asks().forget();
         driver.execution.end_survivors();
         if !self.farewell {
@@ -163,12 +197,15 @@ impl Attempt {
     }
 }
 
-async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Report>> {
+/// A report, with the descriptors that came with it.
+type Received = (Report, Vec<OwnedFd>);
+
+async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Received>> {
     loop {
         let mut ready = socket.readable().await?;
         let attempt = ready.try_io(|fd| protocol::receive::<Report>(fd.get_ref().as_fd(), MsgFlags::MSG_DONTWAIT));
         match attempt {
-            Ok(message) => return message.map(|found| found.map(|(report, _)| report)),
+            Ok(message) => return message,
             Err(_would_block) => {}
         }
     }

@@ -4,13 +4,16 @@ use super::attempt::Attempt;
 use super::engine::Shared;
 use super::execution::Execution;
 use super::leftovers;
+use super::network::Proxied;
 use super::output::Stream;
 use super::pipes;
 use super::pool::Supervised;
 use super::request::Stdin;
 use super::status::{Conclusion, Outcome, Status, Stop, conclude};
+use crate::agent_type::OnLimit;
 use crate::limits::LimitKey;
 use crate::limits::world::Containment;
+use crate::network::egress::{Rules, Verdict};
 use crate::supervisor::protocol::{self, Breach, Order, Spec};
 use crate::telemetry::executions::Ended;
 use std::collections::HashSet;
@@ -34,9 +37,21 @@ pub(super) struct Job {
     pub(super) spec: Spec,
     pub(super) stdin: Stdin,
     pub(super) retries: u32,
+    /// what its egress proxy is to hold, if it has one
+    pub(super) egress: Option<EgressJob>,
     /// private work directory, to be removed
     pub(super) work_dir: Option<PathBuf>,
     pub(super) keep_work_dir: bool,
+}
+
+/// The egress proxy of a job.
+pub(super) struct EgressJob {
+    pub(super) rules: Rules,
+    pub(super) on_limit: OnLimit,
+    /// Variables that the request sets itself.
+    pub(super) own_variables: Vec<String>,
+    /// The gate tells whose each connection is; without it whoever comes is served.
+    pub(super) gated: bool,
 }
 
 pub(super) struct Driver {
@@ -90,6 +105,7 @@ impl Driver {
             }
             self.job.retries -= 1;
             attempt.run_to_the_end(&mut self).await;
+            self.count_network();
             self.execution.begin_again(&conclusion);
             // A stop ends the wait.
             let _ = timeout(backoff, self.execution.asks().stop_came()).await;
@@ -105,9 +121,16 @@ impl Driver {
     async fn begin(&mut self) -> io::Result<Attempt> {
         self.execution.set_status(Status::Initializing);
         let pipes = pipes::open(&self.job.stdin)?;
-        let spec = protocol::pack(&self.job.spec)?;
-        let supervised = self.hand_over(&spec, &pipes.child).await?;
+        let mut proxied = self.begin_proxy()?;
+        let spec = match self.environment(proxied.as_ref()) {
+            Some(env) => protocol::pack(&Spec { env, ..self.job.spec.clone() })?,
+            None => protocol::pack(&self.job.spec)?,
+        };
+        let supervised = self.hand_over(&spec, &pipes.child, proxied.as_ref()).await?;
         drop(pipes.child);
+        if let Some(proxied) = &mut proxied {
+            proxied.handed_over();
+        }
         self.execution.output().reopen();
         let output = self.execution.output();
         let pumps = vec![
@@ -119,14 +142,33 @@ impl Driver {
             (Stdin::Open, pipe) => self.execution.set_stdin(pipe),
             (Stdin::Empty, _) | (Stdin::Bytes(_), None) => {}
         }
-        Attempt::new(supervised.slot, supervised.socket, pumps)
+        Attempt::new(supervised.slot, supervised.socket, pumps, proxied)
+    }
+
+    fn begin_proxy(&self) -> io::Result<Option<Proxied>> {
+        let Some(EgressJob { rules, on_limit, gated, .. }) = &self.job.egress else { return Ok(None) };
+        let mut proxied = Proxied::begin(&self.execution, &self.shared.telemetry, rules.clone(), *on_limit)?;
+        if !gated {
+            proxied.serve_all()?;
+        }
+        Ok(Some(proxied))
+    }
+
+    fn environment(&self, proxied: Option<&Proxied>) -> Option<Vec<Vec<u8>>> {
+        let (proxied, job) = proxied.zip(self.job.egress.as_ref())?;
+        Some(proxied.environment(&self.job.spec.env, &job.own_variables))
     }
 
     /// Gives the specification to a supervisor. A zygote that is behind is waited for, unless somebody asks for the end.
-    async fn hand_over(&self, spec: &OwnedFd, child: &[OwnedFd; 3]) -> io::Result<Supervised> {
+    async fn hand_over(
+        &self,
+        spec: &OwnedFd,
+        child: &[OwnedFd; 3],
+        proxied: Option<&Proxied>,
+    ) -> io::Result<Supervised> {
         let deadline = Instant::now() + ZYGOTE_PATIENCE;
         loop {
-            match self.try_hand_over(spec, child) {
+            match self.try_hand_over(spec, child, proxied) {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && Instant::now() < deadline
@@ -140,9 +182,10 @@ impl Driver {
     }
 
     /// One that died in reserve is replaced once.
-    fn try_hand_over(&self, spec: &OwnedFd, child: &[OwnedFd; 3]) -> io::Result<Supervised> {
+    fn try_hand_over(&self, spec: &OwnedFd, child: &[OwnedFd; 3], proxied: Option<&Proxied>) -> io::Result<Supervised> {
         let [stdin, stdout, stderr] = child;
-        let fds = [spec.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        let mut fds = vec![spec.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        fds.extend(proxied.and_then(Proxied::listener).map(AsFd::as_fd));
         let attempt = || -> io::Result<Supervised> {
             let supervised = self.shared.pool.take()?;
             protocol::offer(supervised.socket.as_fd(), &Order::Start, &fds)?;
@@ -201,7 +244,16 @@ impl Driver {
         counters.soft_hits(LimitKey::Pids, view.usage.pids_denied.unwrap_or(0));
     }
 
+    /// Once per attempt, when nothing of it can reach the network any more.
+    fn count_network(&self) {
+        let Some(sum) = self.execution.network_sum() else { return };
+        let counters = &self.shared.telemetry.executions;
+        counters.network(&self.execution.agent_type(), sum.requests, sum.bytes);
+        counters.soft_hits(LimitKey::NetworkRequests, sum.requests[Verdict::Limit as usize]);
+    }
+
     fn tidy_up(mut self) {
+        self.count_network();
         self.execution.set_over();
         self.shared.ended(&self.execution);
         if let Some(dir) = self.job.work_dir.take().filter(|_| !self.job.keep_work_dir) {

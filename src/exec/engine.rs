@@ -1,11 +1,12 @@
 //! The engine: starts executions, finds them, ends them. Every surface goes through here; nothing here knows HTTP.
 
-use super::driver::{Driver, Job};
+use super::driver::{Driver, EgressJob, Job};
 use super::events::Events;
 use super::execution::Execution;
 use super::id;
 use super::journal::{Journal, Restored};
 use super::leftovers;
+use super::network::Surroundings;
 use super::output::Output;
 use super::pool::Pool;
 use super::recent::Recent;
@@ -20,6 +21,7 @@ use crate::limits::plan;
 use crate::limits::protection::{self, Protection};
 use crate::limits::world::{Containment, Subject, World};
 use crate::limits::{Enforcement, LimitKey};
+use crate::network::egress::Rules;
 use crate::supervisor::protocol::{NetworkRules, Spec};
 use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
@@ -53,6 +55,8 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     /// environment that executions start from, without secrets
     pub base_env: Vec<(String, String)>,
+    /// what of the daemon matters to the network of executions
+    pub surroundings: Surroundings,
 }
 
 /// What drivers share.
@@ -107,6 +111,7 @@ struct Inner {
     user: Option<(u32, Option<u32>)>,
     world: World,
     base_env: Vec<(String, String)>,
+    surroundings: Surroundings,
     events: Arc<Events>,
     shared: Arc<Shared>,
     draining: AtomicBool,
@@ -133,6 +138,7 @@ impl Engine {
             user: parts.user,
             world: parts.world,
             base_env: parts.base_env,
+            surroundings: parts.surroundings,
             events: Arc::default(),
             shared: Arc::new(shared),
             draining: AtomicBool::new(false),
@@ -205,8 +211,19 @@ impl Engine {
         inner.shared.telemetry.executions.started(&resolved.agent_type.name);
         let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));
         inner.shared.table.insert(execution.clone());
+        let egress = resolved.policy.map(|policy| EgressJob {
+            rules: Rules {
+                policy,
+                limit: resolved.limits.network_requests,
+                control_ports: inner.surroundings.control_ports.clone(),
+            },
+            on_limit: resolved.agent_type.on_network,
+            own_variables: request.env.iter().map(|(name, _)| name.clone()).collect(),
+            gated: inner.world.seccomp && inner.world.seccomp_notify,
+        });
         let job = Job {
             spec,
+            egress,
             stdin: request.stdin,
             retries: request.retries,
             work_dir,
@@ -262,15 +279,23 @@ impl Engine {
             grace_ms: agent_type.grace_ms,
             survivors: agent_type.survivors,
             on_pids: agent_type.on_pids,
-            confined: agent_type.no_new_privs,
+            confined: resolved.confined,
             keep_capabilities: super::env::capability_mask(&agent_type.keep_capabilities),
             hold: request.hold,
             protected: vec![std::process::id() as i32, self.inner.shared.pool.zygote_pid()],
-            network: agent_type.network_gate.then(|| NetworkRules {
-                limit: resolved.limits.network_requests,
-                on_limit: agent_type.on_network,
-                ..NetworkRules::default()
-            }),
+            network: (agent_type.network_gate || resolved.policy.is_some()).then(|| self.network_rules(resolved)),
+        }
+    }
+
+    fn network_rules(&self, resolved: &Resolved) -> NetworkRules {
+        let Surroundings { control_ports, control_guarded, resolvers } = self.inner.surroundings.clone();
+        NetworkRules {
+            limit: resolved.limits.network_requests,
+            on_limit: resolved.agent_type.on_network,
+            proxied: resolved.policy.is_some(),
+            control_ports,
+            control_guarded,
+            resolvers,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What happened to executions, as it happens: a bounded broadcast for `/v1/events` and whoever else listens.
 
 use super::status::{Reason, Status};
+use super::view::DestinationView;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,9 @@ pub struct Event {
     pub status: Status,
     /// why it ended, when it did
     pub reason: Option<Reason>,
+    /// the status is as before; this request was refused
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<DestinationView>,
 }
 
 /// The newest events, and a bell for who waits for more. Holds nothing while nothing has happened.
@@ -98,7 +102,16 @@ mod tests {
 
     fn event() -> Event {
         let (id, agent_type) = (String::new(), String::new());
-        Event { seq: 0, timestamp: 0, id, agent_type, task_id: None, status: Status::Queued, reason: None }
+        Event {
+            seq: 0,
+            timestamp: 0,
+            id,
+            agent_type,
+            task_id: None,
+            status: Status::Queued,
+            reason: None,
+            refused: None,
+        }
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use super::asks::Asks;
 use super::events::{Event, Events};
 use super::feed::Feed;
+use super::network::{Account, Sum};
 use super::output::Output;
 use super::status::{Conclusion, Status, Stop};
-use super::view::{AttemptView, ExecutionView};
-use crate::supervisor::protocol::Breach;
+use super::view::{AttemptView, DestinationView, ExecutionView};
+use crate::network::egress::{Destination, Egress};
+use crate::supervisor::protocol::{Breach, NetworkUsage};
 use crate::sys::time::unix_ms;
 use crate::telemetry::clock::rfc3339;
+use crate::telemetry::{Field, Telemetry};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,6 +48,7 @@ pub struct Execution {
     status: watch::Sender<Status>,
     output: Arc<Output>,
     asks: Asks,
+    network: Mutex<Account>,
     stdin: Feed,
     /// Not ended, or ended with survivors that are kept.
     active: AtomicBool,
@@ -62,6 +66,7 @@ impl Execution {
             view: Mutex::new(view),
             output,
             asks: Asks::default(),
+            network: Mutex::default(),
             stdin: Feed::default(),
             active: AtomicBool::new(!ended),
             over: watch::Sender::new(ended),
@@ -80,6 +85,9 @@ impl Execution {
         view.usage.output_bytes = self.output.total();
         view.usage.output_lost_bytes = self.output.lost();
         view.last_output_at = self.output.last_at().map(rfc3339).or(view.last_output_at);
+        if let Some(sum) = self.network_sum() {
+            view.usage.update_network(sum);
+        }
         view
     }
 
@@ -110,6 +118,11 @@ impl Execution {
     /// Its identifier.
     pub fn id(&self) -> String {
         self.lock().id.clone()
+    }
+
+    /// Its agent type.
+    pub(super) fn agent_type(&self) -> String {
+        self.lock().agent_type.clone()
     }
 
     /// Creation, unix ms.
@@ -232,21 +245,60 @@ impl Execution {
     }
 
     fn publish(&self, status: Status) {
-        let event = {
-            let view = self.lock();
-            Event {
-                seq: 0,
-                timestamp: unix_ms(),
-                id: view.id.clone(),
-                agent_type: view.agent_type.clone(),
-                task_id: view.task_id.clone(),
-                status,
-                reason: view.reason,
-            }
-        };
+        let event = self.event(status, None);
         // Followers of the output wait for its changes only.
         self.status.send_replace(status);
         self.events.publish(event);
+    }
+
+    fn event(&self, status: Status, refused: Option<DestinationView>) -> Event {
+        let view = self.lock();
+        Event {
+            seq: 0,
+            timestamp: unix_ms(),
+            id: view.id.clone(),
+            agent_type: view.agent_type.clone(),
+            task_id: view.task_id.clone(),
+            status,
+            reason: view.reason,
+            refused,
+        }
+    }
+
+    /// What the proxy says counts from now on.
+    pub(super) fn set_egress(&self, egress: Arc<Egress>) {
+        self.network().egress = Some(egress);
+    }
+
+    /// What the gate says.
+    pub(super) fn update_network(&self, usage: NetworkUsage) {
+        self.network().gate = Some(usage);
+    }
+
+    /// Everything on the network so far; `None` where nobody counts.
+    pub(super) fn network_sum(&self) -> Option<Sum> {
+        self.network().sum()
+    }
+
+    /// Tells that a request was refused, unless that was told too often lately.
+    pub(super) fn note_refused(&self, destination: &Destination, telemetry: &Telemetry) {
+        if !self.network().may_tell(destination.at_ms) {
+            return;
+        }
+        let refused = Some(DestinationView::from(destination.clone()));
+        let event = self.event(self.status(), refused);
+        let fields: [(&str, Field<'_>); 4] = [
+            ("execution", event.id.as_str().into()),
+            ("agent_type", event.agent_type.as_str().into()),
+            ("destination", destination.to.as_str().into()),
+            ("verdict", destination.verdict.as_str().into()),
+        ];
+        telemetry.log.warn("network request refused", &fields);
+        self.events.publish(event);
+    }
+
+    fn network(&self) -> MutexGuard<'_, Account> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn note_started(&self, pid: i32) {
@@ -287,6 +339,11 @@ impl Execution {
     /// Nobody follows it any more.
     pub(super) fn set_over(&self) {
         self.end_survivors();
+        // The account is closed; the view keeps what it says.
+        let account = std::mem::take(&mut *self.network());
+        if let Some(sum) = account.sum() {
+            self.lock().usage.update_network(sum);
+        }
         self.asks.forget();
         self.over.send_replace(true);
     }
@@ -307,6 +364,7 @@ impl Execution {
         view.pid = None;
         view.status = Status::Queued;
         drop(view);
+        *self.network() = Account::default();
         self.publish(Status::Queued);
     }
 }

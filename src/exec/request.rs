@@ -1,10 +1,12 @@
 //! What a caller asks for, and why it may be refused. Surfaces build a `StartRequest`; `resolve` turns it into a specification.
 
+use super::network;
 use crate::agent_type::AgentType;
 use crate::config::{AgentTypes, OverrideError, tighten};
 use crate::limits::plan::plan;
 use crate::limits::world::{Subject, World};
 use crate::limits::{Enforcement, LimitKey, Limits, Strength};
+use crate::network::policy::Policy;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ pub struct StartRequest {
     pub retries: u32,
     /// Tightening overrides.
     pub limits: Limits,
+    /// What the egress proxy lets through, as `network::rule` reads it; within what the type allows.
+    pub allowed_domains: Option<Vec<String>>,
     /// Leave the private work directory after the end.
     pub keep_work_dir: bool,
 }
@@ -74,6 +78,14 @@ pub enum StartError {
     /// 403 when it loosens, 422 when it is no value at all
     #[error("limits: {0}")]
     Limits(#[from] OverrideError),
+    /// 403
+    #[error("allowed_domains: {asked} is not among the domains that agent type {agent_type} allows")]
+    DomainNotAllowed {
+        /// the type's name
+        agent_type: String,
+        /// the entry that is too wide
+        asked: String,
+    },
     /// 409
     #[error("{} is required by the agent type and cannot be enforced here: {}", key.key(), enforcement.detail)]
     RequiredMissing {
@@ -109,6 +121,10 @@ pub struct Resolved {
     pub uid: Option<u32>,
     /// Group to become.
     pub gid: Option<u32>,
+    /// What its egress proxy lets through; `None` means no proxy.
+    pub policy: Option<Policy>,
+    /// Start under no_new_privs and the filter. A list of domains holds only there.
+    pub confined: bool,
 }
 
 /// Longest list of arguments, and of environment entries.
@@ -133,13 +149,15 @@ pub fn resolve(
     }
     let (uid, gid) = identity(request, agent_type, world, daemon_uid)?;
     let limits = tighten(agent_type, &request.limits)?;
+    let policy = network::policy(agent_type, request.allowed_domains.as_deref())?;
+    let confined = agent_type.no_new_privs || policy.is_some();
     let subject = Subject {
         other_uid: uid.is_some_and(|uid| uid != daemon_uid && uid != 0),
-        filtered: agent_type.no_new_privs && world.seccomp,
+        filtered: confined && world.seccomp,
         keeps_capabilities: !agent_type.keep_capabilities.is_empty(),
     };
-    let enforcement = enforcement(&limits, agent_type, world, subject)?;
-    Ok(Resolved { agent_type: agent_type.clone(), limits, enforcement, uid, gid })
+    let enforcement = enforcement(&limits, agent_type, world, subject, policy.is_some())?;
+    Ok(Resolved { agent_type: agent_type.clone(), limits, enforcement, uid, gid, policy, confined })
 }
 
 fn check_strings(request: &StartRequest) -> Result<(), StartError> {
@@ -204,10 +222,14 @@ fn enforcement(
     agent_type: &AgentType,
     world: &World,
     subject: Subject,
+    proxied: bool,
 ) -> Result<Vec<(LimitKey, Enforcement)>, StartError> {
     let mut rows = Vec::new();
     for key in LimitKey::ALL {
-        let row = plan(key, world, subject);
+        let row = match (key, plan(key, world, subject)) {
+            (LimitKey::NetworkRequests, gate) if proxied => network::enforcement(gate),
+            (_, row) => row,
+        };
         let holds = matches!(row.strength, Strength::Enforced | Strength::Sampled);
         if agent_type.required.contains(&key) && limits.is_set(key) && !holds {
             return Err(StartError::RequiredMissing { key, enforcement: row });

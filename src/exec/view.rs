@@ -1,9 +1,12 @@
 //! An execution as the world sees it: the JSON of `GET /v1/executions/{id}`, which is also the journal's record.
 
+use super::network::Sum;
 use super::status::{Conclusion, Reason, Status, signal_name};
 use crate::limits::world::Containment;
 use crate::limits::{Enforcement, LimitKey, Limits, Mechanism, Strength};
-use crate::supervisor::protocol::{Breach, NetworkUsage, Usage};
+use crate::network::egress::{Destination, Verdict};
+use crate::supervisor::protocol::{Breach, Usage};
+use crate::telemetry::clock::rfc3339;
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 use std::collections::BTreeMap;
@@ -112,8 +115,20 @@ pub struct UsageView {
     pub wall_ms: Option<u64>,
     /// counted requests
     pub network_requests: Option<u64>,
-    /// refused requests
+    /// requests refused because of the limit
     pub network_denied: Option<u64>,
+    /// requests refused by the list of domains, or to the daemon itself
+    #[serde(default)]
+    pub network_denied_domain: Option<u64>,
+    /// bytes sent through the egress proxy
+    #[serde(default)]
+    pub network_bytes_out: Option<u64>,
+    /// bytes received through the egress proxy
+    #[serde(default)]
+    pub network_bytes_in: Option<u64>,
+    /// the last destinations, oldest first
+    #[serde(default)]
+    pub network_destinations: Vec<DestinationView>,
     /// bytes added below the work directory
     pub storage_bytes: Option<u64>,
     /// tasks at the last look
@@ -126,6 +141,23 @@ pub struct UsageView {
     pub output_bytes: u64,
     /// captured bytes that were dropped before anybody read them
     pub output_lost_bytes: u64,
+}
+
+/// Where a request went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// host and port
+    pub to: String,
+    /// what was said
+    pub verdict: Verdict,
+    /// RFC 3339
+    pub at: String,
+}
+
+impl From<Destination> for DestinationView {
+    fn from(Destination { to, verdict, at_ms }: Destination) -> DestinationView {
+        DestinationView { to, verdict, at: rfc3339(at_ms) }
+    }
 }
 
 /// The limit that ended an execution.
@@ -163,10 +195,14 @@ impl UsageView {
         self.pids_denied = Some(usage.pids_denied);
     }
 
-    /// Takes over the network gate's figures.
-    pub fn update_network(&mut self, usage: &NetworkUsage) {
-        self.network_requests = Some(usage.requests);
-        self.network_denied = Some(usage.denied_by_limit);
+    /// Takes over the figures of network gate and proxy.
+    pub(super) fn update_network(&mut self, sum: Sum) {
+        let [allowed, limit, domain] = sum.requests.map(Some);
+        self.network_requests = allowed;
+        self.network_denied = limit;
+        self.network_denied_domain = domain;
+        (self.network_bytes_out, self.network_bytes_in) = sum.bytes.map(|[sent, got]| (sent, got)).unzip();
+        self.network_destinations = sum.last.into_iter().map(Into::into).collect();
     }
 }
 

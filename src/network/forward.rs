@@ -59,7 +59,7 @@ async fn pass_on(
     let method = request.method().clone();
     if body != Sent::Nothing {
         let upload = upload(proxy.clone(), request.into_body(), upstream.clone(), body);
-        proxy.spawn(upload);
+        proxy.run(upload);
     }
     let answered = timeout(IDLE, read_answer(&proxy.egress, &upstream, &method)).await;
     let (mut response, buffer, framing) =

@@ -64,7 +64,7 @@ impl Proxy {
         socket.set_nonblocking(true)?;
         let client = TcpStream::from_std(socket)?;
         stream::tune(&client);
-        self.spawn(self.clone().attend(client, place));
+        self.run(self.clone().attend(client, place));
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Proxy {
     }
 
     /// Runs something until its end or that of the proxy.
-    pub(super) fn spawn(&self, what: impl Future<Output = ()> + Send + 'static) {
+    pub fn run(&self, what: impl Future<Output = ()> + Send + 'static) {
         let end = self.end.clone();
         tokio::spawn(async move {
             tokio::select! {

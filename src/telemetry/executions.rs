@@ -93,6 +93,23 @@ const SOFT_HITS: Family = Family {
     help: "Calls that a limit refused while the execution went on, by limit.",
 };
 
+const NETWORK: Family = Family {
+    name: "execd_network_requests",
+    kind: Kind::Counter,
+    unit: "",
+    help: "Network requests of ended executions, by agent type and verdict.",
+};
+const NETWORK_BYTES: Family = Family {
+    name: "execd_network_proxied_bytes",
+    kind: Kind::Counter,
+    unit: "bytes",
+    help: "Bytes of ended executions through their egress proxies, by agent type and direction.",
+};
+
+/// What is said to a network request.
+const VERDICTS: [&str; 3] = ["allowed", "limit", "domain"];
+const DIRECTIONS: [&str; 2] = ["out", "in"];
+
 /// What is known of an execution when it has ended; unknown figures are `None` and are not observed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ended<'a> {
@@ -114,6 +131,8 @@ struct PerType {
     name: String,
     started: Counter,
     running: Gauge,
+    network: [Counter; 3],
+    network_bytes: [Counter; 2],
     finished: [Counter; OUTCOMES.len()],
     duration: Histogram,
     memory: Histogram,
@@ -126,6 +145,8 @@ impl PerType {
             name,
             started: Counter::default(),
             running: Gauge::default(),
+            network: Default::default(),
+            network_bytes: Default::default(),
             finished: std::array::from_fn(|_| Counter::default()),
             duration: Histogram::new(DURATIONS),
             memory: Histogram::new(MEMORY),
@@ -182,6 +203,17 @@ impl ExecutionCounters {
         self.soft_hits.at(place_of(limit)).add(n);
     }
 
+    /// Network requests of an execution that has ended, by verdict (allowed, limit, domain), and bytes through its egress proxy (out, in).
+    pub fn network(&self, agent_type: &str, requests: [u64; 3], bytes: Option<[u64; 2]>) {
+        let counters = self.of(agent_type);
+        for (counter, n) in counters.network.iter().zip(requests) {
+            counter.add(n);
+        }
+        for (counter, n) in counters.network_bytes.iter().zip(bytes.unwrap_or_default()) {
+            counter.add(n);
+        }
+    }
+
     /// Executions created and ended since the daemon began, of all types.
     pub fn totals(&self) -> (u64, u64) {
         let created = self.types.iter().map(|t| t.started.get()).sum();
@@ -196,6 +228,7 @@ impl ExecutionCounters {
 
     pub(super) fn render(&self, out: &mut Exposition) {
         self.render_counts(out);
+        self.render_network(out);
         self.render_histograms(out);
         out.family(&BREACHES);
         for ((_, mechanism), limits) in MECHANISMS.iter().zip(&self.breaches) {
@@ -226,6 +259,21 @@ impl ExecutionCounters {
                     let labels = [("agent_type", t.name.as_str()), ("status", *status), ("reason", *reason)];
                     out.counter(&FINISHED, &labels, count.get());
                 }
+            }
+        }
+    }
+
+    fn render_network(&self, out: &mut Exposition) {
+        out.family(&NETWORK);
+        for t in &self.types {
+            for (verdict, count) in VERDICTS.iter().zip(&t.network) {
+                out.counter(&NETWORK, &[("agent_type", &t.name), ("verdict", verdict)], count.get());
+            }
+        }
+        out.family(&NETWORK_BYTES);
+        for t in self.types.iter().filter(|t| t.network_bytes.iter().any(|count| count.get() > 0)) {
+            for (direction, count) in DIRECTIONS.iter().zip(&t.network_bytes) {
+                out.counter(&NETWORK_BYTES, &[("agent_type", &t.name), ("direction", direction)], count.get());
             }
         }
     }
@@ -280,11 +328,14 @@ mod tests {
             ..Ended::default()
         };
         counters.finished("VALIDATION", &ended);
+        counters.network("VALIDATION", [5, 2, 1], Some([10, 20]));
         let text = text(&counters);
         for line in [
             "execd_executions_started_total{agent_type=\"VALIDATION\"} 1",
             "execd_executions_running{agent_type=\"VALIDATION\"} 0",
             "execd_executions_finished_total{agent_type=\"VALIDATION\",status=\"failed\",reason=\"memory_limit\"} 1",
+            "execd_network_requests_total{agent_type=\"VALIDATION\",verdict=\"limit\"} 2",
+            "execd_network_proxied_bytes_total{agent_type=\"VALIDATION\",direction=\"in\"} 20",
             "execd_limit_breaches_total{limit=\"memory\",mechanism=\"watchdog\"} 1",
             "execd_execution_duration_seconds_count{agent_type=\"VALIDATION\"} 1",
             "execd_execution_usage_memory_peak_bytes_sum{agent_type=\"VALIDATION\"} 67108864",
