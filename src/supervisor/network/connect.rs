@@ -69,7 +69,7 @@ impl Broker {
             TCP_SYN_SENT | TCP_SYN_RECV => Ok(Reply::Later(Waiting::connect(ask, held, bytes))),
             TCP_ESTABLISHED => {
                 let result = socket::connect(socket, &bytes).map_err(|error| errno(&error));
-                self.note_end_of(&held);
+                self.note_end_of(&held, false);
                 result.map(|()| DONE)
             }
             _ => Err(libc::EISCONN),
@@ -86,7 +86,7 @@ impl Broker {
         }
         match begun {
             Ok(()) => {
-                self.note_end_of(&held);
+                self.note_end_of(&held, false);
                 Ok(DONE)
             }
             Err(libc::EINPROGRESS) if nonblocking => {
@@ -98,7 +98,7 @@ impl Broker {
             }
             Err(libc::EINPROGRESS) => match finish(socket, &bytes) {
                 Some(result) => {
-                    self.note_end_of(&held);
+                    self.note_end_of(&held, false);
                     result.map(|()| DONE)
                 }
                 None => Ok(Reply::Later(Waiting::connect(ask, held, bytes))),
@@ -116,16 +116,16 @@ impl Broker {
             Ok(TCP_SYN_SENT | TCP_SYN_RECV) => {
                 self.wait(Waiting::release(ask, held));
             }
-            _ => self.note_end_of(&held),
+            _ => self.note_end_of(&held, true),
         }
     }
 
-    /// What is connected needs no duplicate; what failed may try again.
-    pub(super) fn note_end_of(&mut self, held: &Held) {
+    /// What is connected needs no duplicate; what failed may try again. `news`: the program does not know yet.
+    pub(super) fn note_end_of(&mut self, held: &Held, news: bool) {
         if let Some(inode) = held.inode
             && socket::tcp_state(held.socket.as_fd()).is_ok_and(|state| state != TCP_CLOSE)
         {
-            self.made.note_connected(inode);
+            self.made.note_connected(inode, news);
         }
     }
 
@@ -161,7 +161,10 @@ impl Broker {
         if unix && ask.target.is_alone() {
             return Ok(Reply::Now(Answer::Continue));
         }
-        if unix || self.made.was_connected(inode) {
+        if let Some(result) = self.made.connect_again(inode) {
+            return result.map(|()| DONE);
+        }
+        if unix {
             return Err(libc::EISCONN);
         }
         self.ledger.forbid_stranger();

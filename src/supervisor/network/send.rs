@@ -159,7 +159,7 @@ impl Broker {
         match sending.go_on(&ask.target, &held, blocking) {
             Ok(Some(count)) => {
                 if opened {
-                    self.note_end_of(&held);
+                    self.note_end_of(&held, false);
                 }
                 Ok(Reply::Now(Answer::Value(count)))
             }

@@ -35,7 +35,8 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Made {
     kept: HashMap<u64, Kept>,
-    connected: VecDeque<u64>,
+    /// Let go of when connected; `true` while the program has not learned of it from a call yet.
+    connected: VecDeque<(u64, bool)>,
     look_at: Option<Duration>,
 }
 
@@ -59,17 +60,20 @@ impl Made {
         self.kept.get(&inode).and_then(|kept| kept.socket.as_fd().try_clone_to_owned().ok())
     }
 
-    /// It is connected: nothing is left to be judged, and the program alone decides when it closes.
-    pub(super) fn note_connected(&mut self, inode: u64) {
+    /// It is connected: nothing is left to be judged, and the program alone decides when it closes. `news`: its call did not say so.
+    pub(super) fn note_connected(&mut self, inode: u64, news: bool) {
         self.release(inode);
         if self.connected.len() >= MAX_CONNECTED {
             self.connected.pop_front();
         }
-        self.connected.push_back(inode);
+        self.connected.push_back((inode, news));
     }
 
-    pub(super) fn was_connected(&self, inode: u64) -> bool {
-        self.connected.contains(&inode)
+    /// One more connect on a socket that was connected: the first one after a non-blocking attempt learns that it succeeded
+    /// (connect(2), `EINPROGRESS`). `None` for a socket that never was.
+    pub(super) fn connect_again(&mut self, inode: u64) -> Option<Result<(), i32>> {
+        let (_, news) = self.connected.iter_mut().find(|(known, _)| *known == inode)?;
+        Some(if std::mem::take(news) { Ok(()) } else { Err(libc::EISCONN) })
     }
 
     pub(super) fn note_bound(&mut self, inode: u64) {
@@ -178,8 +182,11 @@ mod tests {
         assert_eq!(sockets.next_at(), Some(now + LOOK));
         sockets.note_bound(number);
         assert!(sockets.has_bound());
-        sockets.note_connected(number);
-        assert!(sockets.duplicate(number).is_none() && sockets.was_connected(number));
+        sockets.note_connected(number, true);
+        assert!(sockets.duplicate(number).is_none());
+        let again = [(); 3].map(|()| sockets.connect_again(number));
+        assert_eq!(again, [Some(Ok(())), Some(Err(libc::EISCONN)), Some(Err(libc::EISCONN))]);
+        assert_eq!(sockets.connect_again(number + 1), None);
         assert_eq!(sockets.next_at(), None);
     }
 

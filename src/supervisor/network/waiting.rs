@@ -170,7 +170,7 @@ impl Broker {
             let due = now >= waiting.next_at();
             let release = matches!(waiting.work, Work::Release);
             if let Some(answer) = answer.or_else(|| if due { waiting.give_up(now) } else { None }) {
-                self.note_end_of(&waiting.held);
+                self.note_end_of(&waiting.held, release);
                 if !release {
                     let _ = seccomp::answer(listener, waiting.id, answer);
                 }
