@@ -89,6 +89,11 @@ impl Attempt {
         (self.main.is_some() && drained) || (self.gone && self.main.is_none())
     }
 
+    /// No process is left and all of the output is in: nothing in the view changes any more.
+    pub(super) fn is_settled(&self) -> bool {
+        self.farewell && !self.pumps_run()
+    }
+
     fn pumps_run(&self) -> bool {
         self.pumps.iter().any(|pump| !pump.is_finished())
     }
@@ -144,8 +149,7 @@ impl Attempt {
             }
             Ok(Some(Report::Started { pid })) => {
                 execution.note_started(pid);
-                driver.shared.refill_soon();
-                driver.shared.journal.put(&execution.view());
+                driver.shared.started(execution);
             }
             Ok(Some(Report::StartFailed(failed))) => {
                 self.failed = Some(failed);
@@ -161,6 +165,10 @@ impl Attempt {
                     view.usage.update(&end.usage);
                     view.survivors = end.survivors;
                 });
+                if end.alone {
+                    self.farewell = true;
+                    execution.asks().answer(end.usage);
+                }
                 self.drain_until = Some(Instant::now() + DRAIN);
                 self.main = Some(end);
             }

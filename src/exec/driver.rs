@@ -10,6 +10,7 @@ use super::pipes;
 use super::pool::Supervised;
 use super::request::Stdin;
 use super::status::{Conclusion, Outcome, Status, Stop, conclude};
+use super::view::ExecutionView;
 use crate::agent_type::OnLimit;
 use crate::limits::LimitKey;
 use crate::limits::world::Containment;
@@ -66,10 +67,12 @@ impl Drop for Driver {
     fn drop(&mut self) {
         if !self.concluded {
             self.conclude(&Outcome::Lost { stop: self.stop() });
+            self.note();
             self.execution.output().close();
         }
         self.execution.close_stdin();
         self.execution.set_over();
+        self.shared.ended(&self.execution);
     }
 }
 
@@ -197,11 +200,17 @@ impl Driver {
     /// The one end. What survives the main process by permission is followed until it is gone.
     async fn finish(&mut self, outcome: &Outcome, attempt: Option<&mut Attempt>) {
         self.conclude(outcome);
+        // Whoever waits for the end hears of it first.
+        tokio::task::yield_now().await;
+        self.note();
         self.execution.close_stdin();
         if let Some(attempt) = attempt {
+            let settled = attempt.is_settled();
             attempt.run_to_the_end(self).await;
             self.end_strays();
-            self.shared.journal.put(&self.execution.view());
+            if !settled {
+                self.note();
+            }
         }
         self.execution.output().close();
     }
@@ -214,7 +223,11 @@ impl Driver {
         }
     }
 
-    /// View, counters, record.
+    fn note(&self) {
+        self.shared.journal.put(&self.execution.view());
+    }
+
+    /// View and counters; the record follows.
     fn conclude(&mut self, outcome: &Outcome) {
         self.concluded = true;
         let conclusion = conclude(outcome);
@@ -224,12 +237,10 @@ impl Driver {
             Outcome::Lost { .. } => (None, None),
         };
         self.execution.conclude(&conclusion, breach, message);
-        self.count(&conclusion, breach);
-        self.shared.journal.put(&self.execution.view());
+        self.execution.update(|view| self.count(view, &conclusion, breach));
     }
 
-    fn count(&self, conclusion: &Conclusion, breach: Option<Breach>) {
-        let view = self.execution.view();
+    fn count(&self, view: &ExecutionView, conclusion: &Conclusion, breach: Option<Breach>) {
         let cpu = view.usage.cpu_user_ms.zip(view.usage.cpu_system_ms).map(|(user, system)| user + system);
         let ended = Ended {
             status: conclusion.status.as_str(),
@@ -254,8 +265,6 @@ impl Driver {
 
     fn tidy_up(mut self) {
         self.count_network();
-        self.execution.set_over();
-        self.shared.ended(&self.execution);
         if let Some(dir) = self.job.work_dir.take().filter(|_| !self.job.keep_work_dir) {
             // A large tree takes a while; nobody waits for it.
             tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir));

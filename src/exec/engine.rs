@@ -70,28 +70,31 @@ pub(super) struct Shared {
     recent: Recent,
 }
 
-/// The next supervisor is forked when the command that has just started has had the processors for a moment: most are short.
-const REFILL_AFTER: Duration = Duration::from_millis(3);
+/// What a start leaves to be done waits until the command has had the processors for a moment: most are short.
+const AFTER_START: Duration = Duration::from_millis(3);
 
 impl Shared {
-    /// Forks a new reserve, beside what is going on.
-    pub(super) fn refill_soon(self: &Arc<Self>) {
-        let shared = self.clone();
+    /// A command was started: forks a new reserve and notes it in the journal, beside what is going on.
+    pub(super) fn started(self: &Arc<Self>, execution: &Arc<Execution>) {
+        let (shared, execution) = (self.clone(), execution.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(REFILL_AFTER).await;
+            tokio::time::sleep(AFTER_START).await;
             shared.pool.refill();
+            // Its end has been noted otherwise.
+            if !execution.status().is_final() {
+                shared.journal.put(&execution.view());
+            }
         });
     }
 
     /// Its output is recent from now on, and no longer that of an older one.
     pub(super) fn ended(&self, execution: &Execution) {
         self.recent.add(execution.output());
-        self.evict();
+        self.forget(self.table.ended(execution));
     }
 
-    /// Old ones that have ended may have to go.
-    fn evict(&self) {
-        for id in self.table.evict() {
+    fn forget(&self, ids: Vec<String>) {
+        for id in ids {
             self.journal.remove(&id);
         }
     }
@@ -155,14 +158,13 @@ impl Engine {
         let count = records.len();
         let had_processes = records.iter().filter(|record| !record.view.status.is_final() || record.view.survivors);
         leftovers::end(&had_processes.map(|record| record.view.id.clone()).collect());
-        for record in records {
-            self.restore_one(record);
-        }
-        self.inner.shared.evict();
+        let executions = records.into_iter().map(|record| Arc::new(self.restore_one(record))).collect();
+        let shared = &self.inner.shared;
+        shared.forget(shared.table.restore(executions));
         count
     }
 
-    fn restore_one(&self, record: Restored) {
+    fn restore_one(&self, record: Restored) -> Execution {
         let Restored { mut view, output } = record;
         if view.private_dir {
             // The daemon that made it did not come to removing it.
@@ -186,8 +188,7 @@ impl Engine {
             },
             Output::restored,
         ));
-        let execution = Execution::new(view, output, self.inner.events.clone(), 0);
-        self.inner.shared.table.insert(Arc::new(execution));
+        Execution::new(view, output, self.inner.events.clone(), 0)
     }
 
     /// Starts an execution. It exists from here on; its status tells how far it is.
@@ -206,7 +207,7 @@ impl Engine {
         let (cwd, work_dir) = self.work_dir(&id, &request, &resolved)?;
         let spec = self.spec(&id, &request, &resolved, &cwd, work_dir.is_some());
         let view = self.view(&id, now, &request, &resolved, &spec);
-        let file = inner.shared.journal.create_output(&id, resolved.agent_type.output_bytes);
+        let file = inner.shared.journal.output(&id, resolved.agent_type.output_bytes);
         let output = Arc::new(Output::new(file));
         inner.shared.telemetry.executions.started(&resolved.agent_type.name);
         let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));

@@ -1,7 +1,6 @@
 //! Identifiers of executions: 48 bits of milliseconds and 80 random bits in Crockford's base 32, so they sort by creation (the ULID form).
 
-use std::fs::File;
-use std::io::Read;
+use crate::sys::{random, time};
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Length of an identifier.
@@ -10,9 +9,9 @@ pub const LENGTH: usize = 26;
 /// A new identifier for this moment.
 pub fn new(unix_ms: u64) -> String {
     let mut random = [0; 10];
-    // Uniqueness within one sandbox is all that is asked: without /dev/urandom the clock has to do.
-    if File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut random)).is_err() {
-        random[..8].copy_from_slice(&crate::sys::time::monotonic().as_nanos().to_le_bytes()[..8]);
+    // Uniqueness within one sandbox is all that is asked: before the kernel has gathered enough, the clock has to do.
+    if !random::fill(&mut random) {
+        random[..8].copy_from_slice(&time::monotonic().as_nanos().to_le_bytes()[..8]);
     }
     encode(unix_ms, random)
 }

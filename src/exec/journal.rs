@@ -96,16 +96,10 @@ impl Journal {
         self.shared.as_ref().is_some_and(|shared| shared.failing.load(Ordering::Relaxed))
     }
 
-    /// A new output file; `None` where there is no place for one.
-    pub fn create_output(&self, id: &str, cap: u64) -> Option<OutputFile> {
+    /// An output file to be; `None` where there is no place for one.
+    pub fn output(&self, id: &str, cap: u64) -> Option<OutputFile> {
         let shared = self.shared.as_ref()?;
-        match OutputFile::create(&shared.dir.join(format!("{id}.out")), cap) {
-            Ok(file) => Some(file),
-            Err(_) => {
-                shared.note_failure();
-                None
-            }
-        }
+        Some(OutputFile::new(&shared.dir.join(format!("{id}.out")), cap))
     }
 
     /// Writes a record, soon.
@@ -216,6 +210,7 @@ fn restore_one(path: &Path) -> Option<Restored> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::{Offsets, Stream};
     use super::*;
     use crate::telemetry::{Level, Logger};
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -261,8 +256,9 @@ mod tests {
         }
         let shared = journal.shared.as_ref().expect("shared");
         shared.write("a", b"{}");
-        assert!(journal.create_output("a", 10).is_some());
+        journal.output("a", 10).expect("output").append(Stream::Stdout, Offsets::default(), b"x");
         assert!(!journal.is_failing());
+        assert!(fs::symlink_metadata(shared.dir.join("a.out")).expect("output").is_file());
         assert_eq!(fs::read(&target).expect("target"), b"precious");
         assert_eq!(fs::read(shared.dir.join("a.json")).expect("record"), b"{}");
         assert!(journal.restore().is_empty());

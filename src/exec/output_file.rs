@@ -22,12 +22,12 @@ const MAX_RECORD: u64 = 1 << 20;
 /// Bytes read at once while looking for records.
 const READ_AHEAD: usize = 16 << 10;
 
-/// An output file. Open only while it is written: a thousand finished executions must not hold a thousand descriptors.
+/// An output file, made with its first byte: most commands are short and silent, and a name in a folder costs more than they do. Open only
+/// while it is written: a thousand finished executions must not hold a thousand descriptors.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
-    /// `None` once it ended, a write failed or the cap was reached: nothing may follow then, or offsets would lie
-    file: Option<File>,
+    writer: Writer,
     cap: u64,
     /// bytes of file written
     size: u64,
@@ -36,14 +36,19 @@ pub struct OutputFile {
     stride: u64,
 }
 
+#[derive(Debug)]
+enum Writer {
+    /// nothing was written yet
+    Ready,
+    Open(File),
+    /// it ended, making or writing it failed, or the cap was reached: nothing may follow, or offsets would lie
+    Over,
+}
+
 impl OutputFile {
-    /// Creates an empty one, 0600, holding at most `cap` bytes of output.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn create(path: &Path, cap: u64) -> io::Result<OutputFile> {
-        let file = Some(plain_file::create(path)?);
-        Ok(OutputFile { file, cap, ..OutputFile::empty(path) })
+    /// One that is yet to be written, 0600, holding at most `cap` bytes of output.
+    pub fn new(path: &Path, cap: u64) -> OutputFile {
+        OutputFile { writer: Writer::Ready, cap, ..OutputFile::empty(path) }
     }
 
     /// Looks through one of an earlier daemon. A torn last record is left out.
@@ -68,12 +73,13 @@ impl OutputFile {
 
     fn empty(path: &Path) -> OutputFile {
         let end = Offsets::default();
-        OutputFile { path: path.to_owned(), file: None, cap: 0, size: 0, end, index: vec![(end, 0)], stride: STRIDE }
+        let writer = Writer::Over;
+        OutputFile { path: path.to_owned(), writer, cap: 0, size: 0, end, index: vec![(end, 0)], stride: STRIDE }
     }
 
     /// Nothing more will be written: gives the descriptor back.
     pub fn finish(&mut self) {
-        self.file = None;
+        self.writer = Writer::Over;
         self.index.shrink_to_fit();
     }
 
@@ -86,22 +92,26 @@ impl OutputFile {
     pub fn append(&mut self, stream: Stream, at: Offsets, bytes: &[u8]) {
         let room = self.cap.saturating_sub(self.end.of(Selection::Both));
         let length = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-        let Some(file) = self.file.as_ref().filter(|_| at == self.end) else { return self.finish() };
-        let mut record = Vec::with_capacity(HEADER + length);
-        record.push(tag(stream));
-        record.extend((length as u32).to_le_bytes());
-        record.extend(&bytes[..length]);
-        if length > 0 {
-            if file.write_all_at(&record, self.size).is_err() {
-                return self.finish();
-            }
-            self.size += record.len() as u64;
-            self.end = self.end.after(stream, length as u64);
-            self.index_if_due();
-        }
-        if length < bytes.len() {
+        let fits = at == self.end && (length == 0 || self.write(stream, &bytes[..length]).is_ok());
+        if !fits || length < bytes.len() {
             self.finish();
         }
+    }
+
+    fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        if let Writer::Ready = self.writer {
+            self.writer = Writer::Open(plain_file::create(&self.path)?);
+        }
+        let Writer::Open(file) = &self.writer else { return Err(io::ErrorKind::WriteZero.into()) };
+        let mut record = Vec::with_capacity(HEADER + bytes.len());
+        record.push(tag(stream));
+        record.extend((bytes.len() as u32).to_le_bytes());
+        record.extend(bytes);
+        file.write_all_at(&record, self.size)?;
+        self.size += record.len() as u64;
+        self.end = self.end.after(stream, bytes.len() as u64);
+        self.index_if_due();
+        Ok(())
     }
 
     fn index_if_due(&mut self) {
@@ -123,9 +133,9 @@ impl OutputFile {
     /// Arrival times are not kept on disk.
     pub fn read(&self, selection: Selection, cursor: u64, max: usize) -> Vec<Segment> {
         let read = |file: &File| self.read_from(file, selection, cursor, max);
-        match &self.file {
-            Some(file) => read(file),
-            None => plain_file::open(&self.path).and_then(|file| read(&file)),
+        match &self.writer {
+            Writer::Open(file) => read(file),
+            Writer::Ready | Writer::Over => plain_file::open(&self.path).and_then(|file| read(&file)),
         }
         .unwrap_or_default()
     }
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn the_beginning_is_kept_up_to_the_cap_and_read_back() {
         let path = path("cap");
-        let mut file = OutputFile::create(&path, 10).expect("create");
+        let mut file = OutputFile::new(&path, 10);
         for (stream, bytes) in [(Stream::Stdout, "abcd"), (Stream::Stderr, "EFG"), (Stream::Stdout, "hijklm")] {
             let at = file.end();
             file.append(stream, at, bytes.as_bytes());
@@ -244,13 +254,13 @@ mod tests {
     #[test]
     fn a_finished_file_holds_no_descriptor_and_is_read_anew() {
         let path = path("finished");
-        let mut file = OutputFile::create(&path, 100).expect("create");
+        let mut file = OutputFile::new(&path, 100);
         file.append(Stream::Stdout, Offsets::default(), b"abc");
         file.finish();
-        assert!(file.file.is_none());
+        assert!(matches!(file.writer, Writer::Over));
         file.append(Stream::Stdout, file.end(), b"not any more");
         assert_eq!(content(&file, Selection::Both, 1), b"bc");
-        assert!(OutputFile::open(&path).expect("open").file.is_none());
+        assert!(matches!(OutputFile::open(&path).expect("open").writer, Writer::Over));
         std::fs::remove_file(&path).expect("remove");
         assert!(file.read(Selection::Both, 0, 100).is_empty());
         std::os::unix::fs::symlink("/proc/self/environ", &path).expect("link");
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn a_large_file_has_a_small_index_and_every_place_is_found() {
         let path = path("index");
-        let mut file = OutputFile::create(&path, u64::MAX).expect("create");
+        let mut file = OutputFile::new(&path, u64::MAX);
         let mut record = vec![0; 50_000];
         for n in 0..400_u64 {
             record[..8].copy_from_slice(&n.to_le_bytes());
@@ -284,7 +294,7 @@ mod tests {
     #[test]
     fn small_records_come_out_as_few_segments() {
         let path = path("small");
-        let mut file = OutputFile::create(&path, u64::MAX).expect("create");
+        let mut file = OutputFile::new(&path, u64::MAX);
         for _ in 0..3000 {
             file.append(Stream::Stdout, file.end(), b"x");
         }

@@ -70,7 +70,7 @@ fn the_end_is_only_the_end_when_closed() {
 
 fn file(name: &str, cap: u64) -> (OutputFile, std::path::PathBuf) {
     let path = std::env::temp_dir().join(format!("execd-output-{name}-{}", std::process::id()));
-    (OutputFile::create(&path, cap).expect("create"), path)
+    (OutputFile::new(&path, cap), path)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::execution::Execution;
 use super::status::Status;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,51 +29,83 @@ pub struct Filter {
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    inner: Mutex<BTreeMap<String, Arc<Execution>>>,
+    inner: Mutex<Inner>,
 }
 
-impl Table {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Execution>>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+#[derive(Debug, Default)]
+struct Inner {
+    all: BTreeMap<String, Arc<Execution>>,
+    /// Those that may be active still: a start and an end must not cost a look at a thousand finished ones.
+    active: Vec<Arc<Execution>>,
+    /// The others, in the order of their end.
+    finished: VecDeque<String>,
+}
 
-    pub(super) fn insert(&self, execution: Arc<Execution>) {
-        self.lock().insert(execution.id(), execution);
-    }
-
-    pub(super) fn get(&self, id: &str) -> Option<Arc<Execution>> {
-        self.lock().get(id).cloned()
-    }
-
-    pub(super) fn active(&self) -> usize {
-        self.lock().values().filter(|execution| execution.is_active()).count()
-    }
-
-    pub(super) fn all_active(&self) -> Vec<Arc<Execution>> {
-        self.lock().values().filter(|execution| execution.is_active()).cloned().collect()
-    }
-
-    pub(super) fn counts(&self) -> [(Status, usize); 8] {
-        let table = self.lock();
-        Status::ALL.map(|status| (status, table.values().filter(|execution| execution.status() == status).count()))
+impl Inner {
+    /// An execution is active from its beginning to its end, never again.
+    fn active(&mut self) -> &[Arc<Execution>] {
+        self.active.retain(|execution| execution.is_active());
+        &self.active
     }
 
     /// Forgets the finished ones above the cap that ended first and returns their identifiers.
-    pub(super) fn evict(&self) -> Vec<String> {
-        let mut table = self.lock();
-        let finished = table.values().filter(|execution| !execution.is_active());
-        let excess = finished.clone().count().saturating_sub(MAX_FINISHED);
-        if excess == 0 {
-            return Vec::new();
-        }
-        // By their end, not by their creation: a long one that has just ended is what somebody waits for.
-        let mut by_end: Vec<(Option<String>, String)> = finished.map(|execution| execution.ended_as()).collect();
-        by_end.sort_unstable();
-        let gone: Vec<String> = by_end.into_iter().take(excess).map(|(_, id)| id).collect();
+    ///
+    /// By their end, not by their creation: a long one that has just ended is what somebody waits for.
+    fn evict(&mut self) -> Vec<String> {
+        let excess = self.finished.len().saturating_sub(MAX_FINISHED);
+        let gone: Vec<String> = self.finished.drain(..excess).collect();
         for id in &gone {
-            table.remove(id);
+            self.all.remove(id);
         }
         gone
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that begins.
+    pub(super) fn insert(&self, execution: Arc<Execution>) {
+        let mut table = self.lock();
+        table.active.push(execution.clone());
+        table.all.insert(execution.id(), execution);
+    }
+
+    /// One of [`Table::insert`] has ended for good. Returns what had to be forgotten for it.
+    pub(super) fn ended(&self, execution: &Execution) -> Vec<String> {
+        let mut table = self.lock();
+        table.finished.push_back(execution.id());
+        table.evict()
+    }
+
+    /// Executions of an earlier daemon: they ended before any of this one. Returns what is too old to be remembered.
+    pub(super) fn restore(&self, mut executions: Vec<Arc<Execution>>) -> Vec<String> {
+        executions.sort_by_cached_key(|execution| execution.ended_as());
+        let mut table = self.lock();
+        for execution in executions.into_iter().rev() {
+            table.finished.push_front(execution.id());
+            table.all.insert(execution.id(), execution);
+        }
+        table.evict()
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Execution>> {
+        self.lock().all.get(id).cloned()
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.lock().active().len()
+    }
+
+    pub(super) fn all_active(&self) -> Vec<Arc<Execution>> {
+        self.lock().active().to_vec()
+    }
+
+    pub(super) fn counts(&self) -> [(Status, usize); 8] {
+        let all = &self.lock().all;
+        Status::ALL.map(|status| (status, all.values().filter(|execution| execution.status() == status).count()))
     }
 
     pub(super) fn list(&self, filter: &Filter) -> (Vec<Arc<Execution>>, Option<String>) {
@@ -82,8 +114,8 @@ impl Table {
             Some(id) => Bound::Excluded(id.clone()),
             None => Bound::Unbounded,
         };
-        let table = self.lock();
-        let mut page: Vec<(String, Arc<Execution>)> = table
+        let all = &self.lock().all;
+        let mut page: Vec<(String, Arc<Execution>)> = all
             .range((start, Bound::Unbounded))
             .filter(|(_, execution)| filter.matches(execution))
             .take(limit + 1)
@@ -102,5 +134,51 @@ impl Filter {
             return false;
         }
         execution.matches(self.agent_type.as_deref(), self.task_id.as_deref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::Output;
+    use super::super::view::ExecutionView;
+    use super::*;
+
+    fn execution(id: &str, ended: bool) -> Arc<Execution> {
+        let status = if ended { "completed" } else { "running" };
+        let finished = ended.then(|| format!("2026-01-01T00:00:{id}Z"));
+        let view = serde_json::json!({
+            "id": id, "status": status, "agent_type": "A", "command": [], "cwd": "/", "labels": {}, "created_at": "",
+            "finished_at": finished, "limits": {}, "containment": "none", "usage": {"output_bytes": 0, "output_lost_bytes": 0},
+            "pipes_held_open": false, "attempt": 1,
+        });
+        let view: ExecutionView = serde_json::from_value(view).expect("view");
+        Arc::new(Execution::new(view, Arc::new(Output::new(None)), Arc::default(), 0))
+    }
+
+    #[test]
+    fn the_first_to_end_is_the_first_to_be_forgotten() {
+        let table = Table::default();
+        let long = execution("000", false);
+        table.insert(long.clone());
+        for n in 0..MAX_FINISHED {
+            let short = execution(&format!("1{n}"), true);
+            table.insert(short.clone());
+            assert!(table.ended(&short).is_empty());
+        }
+        assert_eq!(table.active(), 1);
+        long.set_over();
+        assert_eq!(table.ended(&long), ["10"]);
+        assert!(table.get("000").is_some() && table.get("10").is_none());
+    }
+
+    #[test]
+    fn what_is_restored_ended_before() {
+        let table = Table::default();
+        let own = execution("5", true);
+        table.insert(own.clone());
+        assert!(table.ended(&own).is_empty());
+        let earlier = (2000..2000 + MAX_FINISHED).rev().map(|n| execution(&n.to_string(), true)).collect();
+        assert_eq!(table.restore(earlier), ["2000"]);
+        assert_eq!((table.active(), table.counts()[5].1), (0, MAX_FINISHED));
     }
 }

@@ -122,7 +122,7 @@ pub enum Report {
     Terminating,
     /// The main process ended.
     MainEnded(MainEnd),
-    /// No process is left; last message.
+    /// No process is left, and [`Report::MainEnded`] did not say so; last message.
     Gone(Usage),
     /// Answer to [`Order::Usage`].
     Usage(Usage),
@@ -204,6 +204,8 @@ pub struct MainEnd {
     pub cancelled: bool,
     /// others live on and are kept, until they are [`Report::Gone`]
     pub survivors: bool,
+    /// no process is left: this is the last message
+    pub alone: bool,
     /// figures up to now
     pub usage: Usage,
 }

@@ -397,36 +397,39 @@ impl<'a> Supervisor<'a> {
         let keeps = run.spec.survivors == Survivors::Keep && run.breach.is_none() && !run.cancelled;
         let end = run.ending == Ending::No && !keeps;
         let usage = self.watch(Watch::report).unwrap_or_default();
-        self.report_main_end(usage, keeps);
+        self.report_main_end(usage, keeps, false);
         if let Some(run) = self.run.as_mut().filter(|_| end) {
             run.survivors_until = Some(time::monotonic() + SURVIVORS_MAX);
         }
     }
 
-    fn report_main_end(&mut self, usage: protocol::Usage, survivors: bool) {
-        let Some(run) = &mut self.run else { return };
-        if std::mem::replace(&mut run.reported, true) {
-            return;
-        }
+    /// True when the report says whether anybody is left; that of a failed start does not.
+    fn report_main_end(&mut self, usage: protocol::Usage, survivors: bool, alone: bool) -> bool {
+        let Some(run) = &mut self.run else { return false };
+        run.reported = true;
         let report = match (&run.failed, run.main) {
             (Some(failed), _) => Report::StartFailed(failed.clone()),
             (None, Some(exit)) if run.started => {
-                Report::MainEnded(MainEnd { exit, breach: run.breach, cancelled: run.cancelled, survivors, usage })
+                let (breach, cancelled) = (run.breach, run.cancelled);
+                Report::MainEnded(MainEnd { exit, breach, cancelled, survivors, alone, usage })
             }
             (None, Some(exit)) => {
                 Report::StartFailed(confine::failure("ended before its command was executed", format!("{exit:?}")))
             }
-            (None, None) => return,
+            (None, None) => return false,
         };
         self.report_network();
         self.report(&report);
+        matches!(report, Report::MainEnded(_))
     }
 
     fn finish(mut self) -> i32 {
         if let Some(usage) = self.watch(Watch::last_report) {
-            self.report_main_end(usage, false);
-            self.report_network();
-            self.report(&Report::Gone(usage));
+            let reported = self.run.as_ref().is_some_and(|run| run.reported);
+            if reported || !self.report_main_end(usage, false, true) {
+                self.report_network();
+                self.report(&Report::Gone(usage));
+            }
         }
         if let Some(group) = &self.group {
             group.remove(REMOVAL_PATIENCE);

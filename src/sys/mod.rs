@@ -11,6 +11,7 @@ pub mod mount;
 pub mod network;
 pub mod poll;
 pub mod process;
+pub mod random;
 pub mod remote;
 pub mod seccomp;
 pub mod secret;
