@@ -1,8 +1,10 @@
 //! The groups of one execution, in every hierarchy that helps: limits, counters, killing, removal.
 
 use super::domain::{Domain, PREFIX};
-use super::files::{self, optional};
+use super::files;
+use super::gauges::Gauges;
 use super::mounts::Controller;
+use super::settings::Settings;
 use crate::limits::Limits;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::fs::{self, File};
@@ -11,31 +13,48 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The folders of one execution.
-#[derive(Debug)]
-pub struct Group {
-    v2: Option<PathBuf>,
-    v2_memory: bool,
-    v2_pids: bool,
-    v2_cpu: bool,
-    v2_kill: bool,
-    memory1: Option<PathBuf>,
-    pids1: Option<PathBuf>,
-    cpu1: Option<PathBuf>,
-    cpuacct1: Option<PathBuf>,
-    freezer1: Option<PathBuf>,
-    folders: Vec<PathBuf>,
+/// Where an execution has its groups.
+#[derive(Debug, Default)]
+pub(super) struct Folders {
+    pub(super) v2: Option<PathBuf>,
+    pub(super) v2_memory: bool,
+    pub(super) v2_pids: bool,
+    pub(super) v2_cpu: bool,
+    pub(super) v2_kill: bool,
+    pub(super) memory1: Option<PathBuf>,
+    pub(super) pids1: Option<PathBuf>,
+    pub(super) cpu1: Option<PathBuf>,
+    pub(super) cpuacct1: Option<PathBuf>,
+    pub(super) freezer1: Option<PathBuf>,
 }
 
-/// Counters of a group. Missing keys are `None`.
+impl Folders {
+    pub(super) fn memory(&self) -> Option<&PathBuf> {
+        self.v2.as_ref().filter(|_| self.v2_memory).or(self.memory1.as_ref())
+    }
+
+    pub(super) fn pids(&self) -> Option<&PathBuf> {
+        self.v2.as_ref().filter(|_| self.v2_pids).or(self.pids1.as_ref())
+    }
+}
+
+/// The groups of one execution.
+#[derive(Debug)]
+pub struct Group {
+    folders: Folders,
+    /// each once
+    all: Vec<PathBuf>,
+    gauges: Gauges,
+    settings: Settings,
+}
+
+/// What the kernel did to a group that ran out of memory. Missing keys are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// processes killed by the kernel for memory, whoever's limit it was
     pub oom_kills: Option<u64>,
     /// times that this group's own limit was reached with nothing to reclaim (v2 only)
     pub own_ooms: Option<u64>,
-    /// refused forks
-    pub pids_denied: Option<u64>,
 }
 
 /// A descriptor that becomes ready when a counter moves.
@@ -61,19 +80,17 @@ impl Alarm {
     }
 }
 
-const PERIOD_US: u64 = 100_000;
-
 impl Group {
     /// Makes the folders of execution number `slot`. `None` where the domain is empty.
     pub fn create(domain: &Domain, slot: u32) -> io::Result<Option<Group>> {
         let name = slot.to_string();
-        let mut folders = Vec::new();
+        let mut all = Vec::new();
         let mut make = |base: &Path| -> io::Result<PathBuf> {
             let dir = base.join(&name);
-            if !folders.contains(&dir) {
+            if !all.contains(&dir) {
                 fs::create_dir(&dir)
                     .map_err(|error| io::Error::new(error.kind(), format!("create {}: {error}", dir.display())))?;
-                folders.push(dir.clone());
+                all.push(dir.clone());
             }
             Ok(dir)
         };
@@ -86,7 +103,7 @@ impl Group {
         };
         let (v2_memory, v2_pids) = (v2.is_some_and(|v| v.memory), v2.is_some_and(|v| v.pids));
         let (v2_cpu, v2_kill) = (v2.is_some_and(|v| v.cpu), v2.is_some_and(|v| v.kill));
-        let group = Group {
+        let folders = Folders {
             memory1: legacy(Controller::Memory, !v2_memory)?,
             pids1: legacy(Controller::Pids, !v2_pids)?,
             cpu1: legacy(Controller::Cpu, !v2_cpu)?,
@@ -97,160 +114,93 @@ impl Group {
             v2_pids,
             v2_cpu,
             v2_kill,
-            folders: Vec::new(),
         };
-        Ok((!folders.is_empty()).then_some(Group { folders, ..group }))
+        if all.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Group { gauges: Gauges::open(&folders), settings: Settings::open(&folders), folders, all }))
     }
 
     /// Moves the calling process in. Each write may wait for an RCU grace period (about 8 ms when done once in a while), so
     /// stubs do this ahead of time.
     pub fn join(&self) -> Result<(), files::FileError> {
-        self.folders.iter().try_for_each(|dir| files::write(&dir.join("cgroup.procs"), "0"))
+        self.all.iter().try_for_each(|dir| files::write(&dir.join("cgroup.procs"), "0"))
     }
 
     /// Writes every limit that a controller here can hold.
     pub fn apply(&self, limits: &Limits) -> Result<(), files::FileError> {
-        if let Some(bytes) = limits.memory_bytes {
-            self.limit_memory(bytes)?;
-        }
-        if let Some(tasks) = limits.pids
-            && let Some(dir) = self.pids_dir()
-        {
-            files::write_u64(&dir.join("pids.max"), tasks)?;
-        }
-        if let Some(cores) = limits.cpu_cores {
-            self.limit_rate(cores)?;
-        }
-        Ok(())
-    }
-
-    fn limit_memory(&self, bytes: u64) -> Result<(), files::FileError> {
-        if let Some(dir) = self.v2.as_ref().filter(|_| self.v2_memory) {
-            files::write_u64(&dir.join("memory.max"), bytes)?;
-            // The kernel then kills the whole group at once.
-            optional(files::write(&dir.join("memory.oom.group"), "1"))?;
-            optional(files::write(&dir.join("memory.swap.max"), "0"))?;
-        }
-        if let Some(dir) = &self.memory1 {
-            files::write_u64(&dir.join("memory.limit_in_bytes"), bytes)?;
-            optional(files::write_u64(&dir.join("memory.memsw.limit_in_bytes"), bytes))?;
-        }
-        Ok(())
-    }
-
-    fn limit_rate(&self, cores: f64) -> Result<(), files::FileError> {
-        let quota = ((cores * PERIOD_US as f64) as u64).max(1000);
-        if let Some(dir) = self.v2.as_ref().filter(|_| self.v2_cpu) {
-            files::write(&dir.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
-        }
-        if let Some(dir) = &self.cpu1 {
-            files::write_u64(&dir.join("cpu.cfs_period_us"), PERIOD_US)?;
-            files::write_u64(&dir.join("cpu.cfs_quota_us"), quota)?;
-        }
-        Ok(())
-    }
-
-    fn pids_dir(&self) -> Option<&PathBuf> {
-        self.v2.as_ref().filter(|_| self.v2_pids).or(self.pids1.as_ref())
-    }
-
-    fn memory_dir(&self) -> Option<&PathBuf> {
-        self.v2.as_ref().filter(|_| self.v2_memory).or(self.memory1.as_ref())
+        self.settings.apply(limits)
     }
 
     /// Memory is limited by a controller here.
     pub fn limits_memory(&self) -> bool {
-        self.memory_dir().is_some()
+        self.folders.memory().is_some()
     }
 
     /// Tasks are limited by a controller here.
     pub fn limits_pids(&self) -> bool {
-        self.pids_dir().is_some()
+        self.folders.pids().is_some()
     }
 
     /// User and system CPU time since the group was made, µs.
     pub fn cpu_us(&self) -> Option<(u64, u64)> {
-        if let Some(dir) = &self.v2
-            && let Ok([Some(user), Some(system)]) =
-                files::read_keyed(&dir.join("cpu.stat"), &["user_usec", "system_usec"])
-        {
-            return Some((user, system));
-        }
-        let dir = self.cpuacct1.as_ref()?;
-        let user = files::read_u64(&dir.join("cpuacct.usage_user")).ok()?;
-        let system = files::read_u64(&dir.join("cpuacct.usage_sys")).ok()?;
-        Some((user / 1000, system / 1000))
+        self.gauges.cpu_us()
     }
 
     /// Unreclaimable bytes now: anonymous, shmem and swap.
     pub fn memory(&self) -> Option<u64> {
-        let dir = self.memory_dir()?;
-        let stat = dir.join("memory.stat");
-        if self.v2_memory {
-            let [anon, shmem] = files::read_keyed(&stat, &["anon", "shmem"]).ok()?;
-            let swap = files::read_u64(&dir.join("memory.swap.current")).unwrap_or(0);
-            return Some(anon? + shmem? + swap);
-        }
-        let [rss, shmem, swap] = files::read_keyed(&stat, &["total_rss", "total_shmem", "total_swap"]).ok()?;
-        Some(rss? + shmem.unwrap_or(0) + swap.unwrap_or(0))
+        self.gauges.memory()
     }
 
     /// The group's own peak, page cache included.
     pub fn memory_charge_peak(&self) -> Option<u64> {
-        let dir = self.memory_dir()?;
-        let file = if self.v2_memory { "memory.peak" } else { "memory.max_usage_in_bytes" };
-        files::read_u64(&dir.join(file)).ok()
+        self.gauges.memory_charge_peak()
     }
 
     /// Tasks now.
     pub fn tasks(&self) -> Option<u64> {
-        files::read_u64(&self.pids_dir()?.join("pids.current")).ok()
+        self.gauges.tasks()
     }
 
     /// Most tasks so far (kernels from 6.6 on).
     pub fn tasks_peak(&self) -> Option<u64> {
-        files::read_u64(&self.pids_dir()?.join("pids.peak")).ok()
+        self.gauges.tasks_peak()
     }
 
-    /// Evidence counters: read before and after, a difference is a breach.
-    pub fn counters(&self) -> Counters {
-        let memory = |name: &str, key: &str| {
-            let dir = self.memory_dir()?;
-            files::read_keyed(&dir.join(name), &[key]).ok()?[0]
-        };
-        let pids = || files::read_keyed(&self.pids_dir()?.join("pids.events"), &["max"]).ok()?[0];
-        Counters {
-            oom_kills: memory(if self.v2_memory { "memory.events" } else { "memory.oom_control" }, "oom_kill"),
-            own_ooms: memory("memory.events", "oom").filter(|_| self.v2_memory),
-            pids_denied: pids(),
-        }
+    /// Refused new tasks since the group was made.
+    pub fn tasks_denied(&self) -> Option<u64> {
+        self.gauges.tasks_denied()
+    }
+
+    /// Evidence: read before and after, a difference is a breach.
+    pub fn out_of_memory(&self) -> Counters {
+        self.gauges.out_of_memory()
     }
 
     /// Descriptors that wake the supervisor when the kernel killed for memory or refused a fork.
     pub fn alarms(&self) -> Vec<Alarm> {
-        let memory = if self.v2_memory {
-            self.v2.as_ref().and_then(|dir| kernfs_alarm(&dir.join("memory.events")))
-        } else {
-            self.memory1.as_ref().and_then(|dir| eventfd_alarm(dir))
-        };
-        let pids = self.pids_dir().and_then(|dir| kernfs_alarm(&dir.join("pids.events")));
+        let memory = self.folders.memory().and_then(|dir| match self.folders.v2_memory {
+            true => kernfs_alarm(&dir.join("memory.events")),
+            false => eventfd_alarm(dir),
+        });
+        let pids = self.folders.pids().and_then(|dir| kernfs_alarm(&dir.join("pids.events")));
         memory.into_iter().chain(pids).collect()
     }
 
     /// Processes in the group (v2, or the first v1 hierarchy).
     pub fn members(&self) -> Vec<i32> {
-        let Some(dir) = self.folders.first() else { return Vec::new() };
+        let Some(dir) = self.all.first() else { return Vec::new() };
         members(dir)
     }
 
     /// KILL to every member. `cgroup.kill` where there is one, else freeze, kill, thaw.
     pub fn kill(&self) {
-        if let Some(dir) = self.v2.as_ref().filter(|_| self.v2_kill)
+        if let Some(dir) = self.folders.v2.as_ref().filter(|_| self.folders.v2_kill)
             && files::write(&dir.join("cgroup.kill"), "1").is_ok()
         {
             return;
         }
-        let freezer = self.freezer1.as_ref();
+        let freezer = self.folders.freezer1.as_ref();
         if let Some(dir) = freezer {
             let _ = files::write(&dir.join("freezer.state"), "FROZEN");
         }
@@ -266,7 +216,7 @@ impl Group {
     pub fn remove(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         // Every folder is tried, whatever became of the one before.
-        let left = self.folders.iter().filter(|dir| !remove_folder(dir, deadline)).count();
+        let left = self.all.iter().filter(|dir| !remove_folder(dir, deadline)).count();
         left == 0
     }
 }

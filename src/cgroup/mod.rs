@@ -5,10 +5,13 @@
 
 pub mod domain;
 pub mod files;
+mod gauges;
 pub mod group;
+pub(crate) mod kept;
 pub mod mountinfo;
 pub mod mounts;
 pub mod parse;
+mod settings;
 
 pub use files::FileError;
 pub use mounts::{Controller, Layout, Place};

@@ -1,6 +1,6 @@
 //! CPU quotas on the way from our group up to the mount point, and how often the tightest one stopped us.
 
-use super::kept::Kept;
+use crate::cgroup::kept::Kept;
 use crate::cgroup::parse::{self, CpuMax};
 use crate::cgroup::{Controller, Layout};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The container's own CPU counter: every process that ever ran in it, also those that nobody waited for.
 
-use super::kept::Kept;
 use super::seat::{owns_machine, seat};
+use crate::cgroup::kept::Kept;
 use crate::cgroup::mountinfo::Version;
 use crate::cgroup::{Controller, Layout, parse};
 use std::path::Path;

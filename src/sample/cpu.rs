@@ -2,7 +2,7 @@
 
 use super::bandwidth::{Bandwidth, Throttling};
 use super::counter::CpuCounter;
-use super::kept::Kept;
+use crate::cgroup::kept::Kept;
 use crate::cgroup::{Layout, parse};
 use std::path::Path;
 

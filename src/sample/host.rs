@@ -1,6 +1,6 @@
 //! What is below the container: the kernel, its load, and its interfaces.
 
-use super::kept::Kept;
+use crate::cgroup::kept::Kept;
 use crate::cgroup::parse;
 use std::path::{Path, PathBuf};
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};

@@ -1,8 +1,8 @@
 //! Memory: the tightest limit that holds here, and the working set under it.
 
-use super::kept::Kept;
 use super::seat::{owns_machine, seat};
 use super::snapshot::MemLimitSource;
+use crate::cgroup::kept::Kept;
 use crate::cgroup::mountinfo::Version;
 use crate::cgroup::{Controller, Layout, Limit, parse};
 use std::path::Path;

@@ -8,7 +8,6 @@ mod counter;
 mod cpu;
 mod disk;
 mod host;
-mod kept;
 mod memory;
 mod pids;
 mod pressure;

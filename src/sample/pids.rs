@@ -1,7 +1,7 @@
 //! Tasks (threads included), as `pids.max` counts them.
 
-use super::kept::Kept;
 use super::seat::{owns_machine, seat};
+use crate::cgroup::kept::Kept;
 use crate::cgroup::{Controller, Layout, parse};
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! Pressure stall figures of our own group; the machine's only where the machine is ours.
 
-use super::kept::Kept;
 use super::seat::owns_machine;
 use super::snapshot::Pressure;
+use crate::cgroup::kept::Kept;
 use crate::cgroup::parse::{self, Psi};
 use crate::cgroup::{Controller, Layout};
 use std::path::{Path, PathBuf};

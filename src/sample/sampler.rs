@@ -3,7 +3,6 @@
 use super::cpu::Cpu;
 use super::disk;
 use super::host::{self, Descriptors};
-use super::kept::{BUFFER, Kept};
 use super::memory::Memory;
 use super::pids::Pids;
 use super::pressure::PressureFiles;
@@ -12,6 +11,7 @@ use super::rates::{CpuLook, CpuRate, cpu_rate};
 use super::seat::owns_machine;
 use super::snapshot::Snapshot;
 use crate::cgroup::Layout;
+use crate::cgroup::kept::{BUFFER, Kept};
 use crate::sys::time;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -44,6 +44,7 @@ pub(crate) struct Watch {
     started: Duration,
     usage: Usage,
     baseline: Counters,
+    denied_base: u64,
     cpu_base: (u64, u64),
     tree_cpu: TreeCpu,
     look_at: Duration,
@@ -77,7 +78,8 @@ impl Watch {
             limits: spec.limits.clone(),
             started: now,
             usage: Usage::default(),
-            baseline: sources.group.map(Group::counters).unwrap_or_default(),
+            baseline: sources.group.map(Group::out_of_memory).unwrap_or_default(),
+            denied_base: sources.group.and_then(Group::tasks_denied).unwrap_or(0),
             cpu_base: sources.group.and_then(Group::cpu_us).unwrap_or_default(),
             tree_cpu: TreeCpu::default(),
             look_at: now + PEAK_FIRST,
@@ -224,11 +226,8 @@ impl Watch {
     }
 
     fn count_denied(&mut self, sources: &Sources<'_>) {
-        let by_group = || {
-            let now = sources.group?.counters().pids_denied?;
-            Some(now.saturating_sub(self.baseline.pids_denied.unwrap_or(0)))
-        };
-        self.usage.pids_denied = by_group().or_else(|| sources.gate.map(|gate| gate.denied)).unwrap_or(0);
+        let by_group = sources.group.and_then(Group::tasks_denied).map(|now| now.saturating_sub(self.denied_base));
+        self.usage.pids_denied = by_group.or_else(|| sources.gate.map(|gate| gate.denied)).unwrap_or(0);
     }
 
     fn plan_next(&mut self, sources: &Sources<'_>, cpu: Duration, memory: Option<u64>) {
@@ -250,7 +249,7 @@ impl Watch {
     pub(crate) fn evidence(&mut self, sources: &Sources<'_>) -> Option<Breach> {
         let group = sources.group?;
         let allowed = self.limits.memory_bytes?;
-        let counters = group.counters();
+        let counters = group.out_of_memory();
         if counters.oom_kills? <= self.baseline.oom_kills.unwrap_or(0) {
             return None;
         }

@@ -1,16 +1,16 @@
 //! Kernel files that stay open between looks: a `pread` at offset 0 makes the kernel produce the content anew.
 
-use crate::cgroup::{FileError, files, parse};
+use super::{FileError, files, parse};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-/// Space for one file: `memory.stat` and `meminfo` need 2 KiB, `net/dev` of 500 interfaces 60 KiB.
-pub(super) const BUFFER: usize = files::CAP;
+/// Space for the longest files: `memory.stat` and `meminfo` need 2 KiB, `net/dev` of 500 interfaces 60 KiB.
+pub(crate) const BUFFER: usize = files::CAP;
 
 /// One kernel file, opened once.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     path: PathBuf,
     state: State,
 }
@@ -25,13 +25,13 @@ enum State {
 }
 
 impl Kept {
-    pub(super) fn open(path: PathBuf) -> Kept {
+    pub(crate) fn open(path: PathBuf) -> Kept {
         let mut kept = Kept { path, state: State::Closed };
         kept.reopen();
         kept
     }
 
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self.state, State::Absent)
     }
 
@@ -51,12 +51,12 @@ impl Kept {
 
     /// Reads what one `pread` gives, which is all of a cgroup file or of a short `/proc` file. A file longer than `buf` is cut
     /// after its last whole line. `None` when there is no reading it now.
-    pub(super) fn read<'b>(&mut self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+    pub(crate) fn read<'b>(&mut self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         self.fill(buf, false).map(|len| content(buf, len))
     }
 
     /// As [`Kept::read`], to the end: files that the kernel hands out record by record (`/proc/net/dev`).
-    pub(super) fn read_all<'b>(&mut self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
+    pub(crate) fn read_all<'b>(&mut self, buf: &'b mut [u8]) -> Option<&'b [u8]> {
         self.fill(buf, true).map(|len| content(buf, len))
     }
 
