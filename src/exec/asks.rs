@@ -188,7 +188,7 @@ impl Waiting {
             Order::Signal(_) => drop(self.signals.pop_front()),
             Order::Usage => self.usage_sent = true,
             Order::NetworkBreach { .. } => self.breach = None,
-            Order::Start => {}
+            Order::Start(_) => {}
         }
     }
 }

@@ -15,11 +15,12 @@ use crate::agent_type::OnLimit;
 use crate::limits::LimitKey;
 use crate::limits::world::Containment;
 use crate::network::egress::{Rules, Verdict};
+use crate::supervisor::parcel::Parcel;
 use crate::supervisor::protocol::{self, Breach, Order, Spec};
 use crate::telemetry::executions::Ended;
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,11 +126,7 @@ impl Driver {
         self.execution.set_status(Status::Initializing);
         let pipes = pipes::open(&self.job.stdin)?;
         let mut proxied = self.begin_proxy()?;
-        let spec = match self.environment(proxied.as_ref()) {
-            Some(env) => protocol::pack(&Spec { env, ..self.job.spec.clone() })?,
-            None => protocol::pack(&self.job.spec)?,
-        };
-        let supervised = self.hand_over(&spec, &pipes.child, proxied.as_ref()).await?;
+        let supervised = self.hand_over(&pipes.child, proxied.as_ref()).await?;
         drop(pipes.child);
         if let Some(proxied) = &mut proxied {
             proxied.handed_over();
@@ -157,21 +154,22 @@ impl Driver {
         Ok(Some(proxied))
     }
 
-    fn environment(&self, proxied: Option<&Proxied>) -> Option<Vec<Vec<u8>>> {
-        let (proxied, job) = proxied.zip(self.job.egress.as_ref())?;
-        Some(proxied.environment(&self.job.spec.env, &job.own_variables))
+    fn pack(&self, proxied: Option<&Proxied>) -> io::Result<(Parcel, Option<OwnedFd>)> {
+        let Some((proxied, job)) = proxied.zip(self.job.egress.as_ref()) else { return Parcel::pack(&self.job.spec) };
+        let env = proxied.environment(&self.job.spec.env, &job.own_variables)?;
+        Parcel::pack(&Spec { env, ..self.job.spec.clone() })
     }
 
     /// Gives the specification to a supervisor. A zygote that is behind is waited for, unless somebody asks for the end.
-    async fn hand_over(
-        &self,
-        spec: &OwnedFd,
-        child: &[OwnedFd; 3],
-        proxied: Option<&Proxied>,
-    ) -> io::Result<Supervised> {
+    async fn hand_over(&self, child: &[OwnedFd; 3], proxied: Option<&Proxied>) -> io::Result<Supervised> {
+        let (parcel, beside) = self.pack(proxied)?;
+        let order = Order::Start(parcel);
+        let mut fds: Vec<BorrowedFd<'_>> = child.iter().map(AsFd::as_fd).collect();
+        fds.extend(proxied.and_then(Proxied::listener).map(AsFd::as_fd));
+        fds.extend(beside.as_ref().map(AsFd::as_fd));
         let deadline = Instant::now() + ZYGOTE_PATIENCE;
         loop {
-            match self.try_hand_over(spec, child, proxied) {
+            match self.try_hand_over(&order, &fds) {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && Instant::now() < deadline
@@ -185,13 +183,10 @@ impl Driver {
     }
 
     /// One that died in reserve is replaced once.
-    fn try_hand_over(&self, spec: &OwnedFd, child: &[OwnedFd; 3], proxied: Option<&Proxied>) -> io::Result<Supervised> {
-        let [stdin, stdout, stderr] = child;
-        let mut fds = vec![spec.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        fds.extend(proxied.and_then(Proxied::listener).map(AsFd::as_fd));
+    fn try_hand_over(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<Supervised> {
         let attempt = || -> io::Result<Supervised> {
             let supervised = self.shared.pool.take()?;
-            protocol::offer(supervised.socket.as_fd(), &Order::Start, &fds)?;
+            protocol::offer(supervised.socket.as_fd(), order, fds)?;
             Ok(supervised)
         };
         attempt().or_else(|_| attempt())

@@ -23,6 +23,7 @@ use crate::limits::world::{Containment, Subject, World};
 use crate::limits::{Enforcement, LimitKey};
 use crate::network::egress::Rules;
 use crate::supervisor::protocol::{NetworkRules, Spec};
+use crate::supervisor::strings::{HoldsNul, Strings};
 use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
 use crate::telemetry::clock::rfc3339;
@@ -206,6 +207,7 @@ impl Engine {
         let id = id::new(now);
         let (cwd, work_dir) = self.work_dir(&id, &request, &resolved)?;
         let spec = self.spec(&id, &request, &resolved, &cwd, work_dir.is_some());
+        let spec = spec.map_err(|error| StartError::Internal(error.to_string()))?;
         let view = self.view(&id, now, &request, &resolved, &spec);
         let file = inner.shared.journal.output(&id, resolved.agent_type.output_bytes);
         let output = Arc::new(Output::new(file));
@@ -259,18 +261,26 @@ impl Engine {
         Ok((dir.clone(), Some(dir)))
     }
 
-    fn spec(&self, id: &str, request: &StartRequest, resolved: &Resolved, cwd: &std::path::Path, fresh: bool) -> Spec {
+    fn spec(
+        &self,
+        id: &str,
+        request: &StartRequest,
+        resolved: &Resolved,
+        cwd: &std::path::Path,
+        fresh: bool,
+    ) -> Result<Spec, HoldsNul> {
         let agent_type = &resolved.agent_type;
-        Spec {
-            argv: request.argv.clone(),
-            env: super::env::build(
-                &self.inner.base_env,
-                &request.env,
-                id,
-                agent_type,
-                request.task_id.as_deref(),
-                fresh.then_some(cwd),
-            ),
+        let env = super::env::build(
+            &self.inner.base_env,
+            &request.env,
+            id,
+            agent_type,
+            request.task_id.as_deref(),
+            fresh.then_some(cwd),
+        );
+        Ok(Spec {
+            argv: Strings::new(&request.argv)?,
+            env: Strings::new(&env)?,
             cwd: cwd.to_owned(),
             storage_root: cwd.to_owned(),
             storage_fresh: fresh,
@@ -285,7 +295,7 @@ impl Engine {
             hold: request.hold,
             protected: vec![std::process::id() as i32, self.inner.shared.pool.zygote_pid()],
             network: (agent_type.network_gate || resolved.policy.is_some()).then(|| self.network_rules(resolved)),
-        }
+        })
     }
 
     fn network_rules(&self, resolved: &Resolved) -> NetworkRules {

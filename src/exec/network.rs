@@ -8,6 +8,7 @@ use crate::network::egress::{DESTINATIONS_MAX, Destination, Egress, Observer, Ru
 use crate::network::policy::{Policy, RuleList};
 use crate::network::proxy::Proxy;
 use crate::supervisor::protocol::{self, Contact, NetworkUsage};
+use crate::supervisor::strings::Strings;
 use crate::telemetry::Telemetry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
@@ -95,9 +96,9 @@ impl Proxied {
     }
 
     /// The environment with the proxy in it. A variable that the request sets itself stays as it is.
-    pub(super) fn environment(&self, env: &[Vec<u8>], asked: &[String]) -> Vec<Vec<u8>> {
+    pub(super) fn environment(&self, env: &Strings, asked: &[String]) -> io::Result<Strings> {
         let url = format!("http://127.0.0.1:{}", self.port);
-        let mut env = env.to_vec();
+        let mut env: Vec<Vec<u8>> = env.iter().map(|pair| pair.to_bytes().to_vec()).collect();
         for name in VARIABLES {
             if !asked.iter().any(|asked| asked == name) {
                 let value = if name.eq_ignore_ascii_case("no_proxy") { NO_PROXY } else { &url };
@@ -105,7 +106,7 @@ impl Proxied {
                 env.push(format!("{name}={value}").into_bytes());
             }
         }
-        env
+        Strings::new(&env).map_err(io::Error::other)
     }
 
     /// The listener, for the supervisor.

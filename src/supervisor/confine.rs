@@ -41,12 +41,12 @@ pub(crate) fn limit_resources(limits: &Limits, context: &Context, grouped_memory
     Ok(())
 }
 
-/// Becomes the execution's user and drops capabilities. Order matters: the bounding set needs `CAP_SETPCAP`, groups need
-/// `CAP_SETGID`, and both are gone after the change of user.
-pub(crate) fn become_subject(spec: &Spec) -> Result<(), StartFailure> {
+/// Becomes the execution's user and drops capabilities; `bounding` is the present bounding set. Order matters: the bounding set needs
+/// `CAP_SETPCAP`, groups need `CAP_SETGID`, and both are gone after the change of user.
+pub(crate) fn become_subject(spec: &Spec, bounding: u64) -> Result<(), StartFailure> {
     let keep = spec.keep_capabilities;
     if keep != u64::MAX {
-        drop_bounding(keep)?;
+        drop_bounding(bounding & !keep)?;
     }
     let changes_user = spec.uid.is_some_and(|uid| uid != getuid().as_raw());
     if changes_user && keep != 0 && keep != u64::MAX {
@@ -59,22 +59,18 @@ pub(crate) fn become_subject(spec: &Spec) -> Result<(), StartFailure> {
     Ok(())
 }
 
-fn drop_bounding(keep: u64) -> Result<(), StartFailure> {
-    for capability in 0..64 {
-        match caps::in_bounding(capability) {
-            None => break,
-            Some(true) if keep & (1 << capability) == 0 => {
-                if let Err(error) = caps::drop_bounding(capability) {
-                    // Without CAP_SETPCAP the set stays; no_new_privs then keeps anybody from gaining from it.
-                    let harmless = error.raw_os_error() == Some(libc::EPERM);
-                    return if harmless {
-                        Ok(())
-                    } else {
-                        Err(failure("drop a capability from the bounding set", error))
-                    };
-                }
-            }
-            Some(_) => {}
+/// Capabilities of the bounding set, as a bit mask.
+pub(crate) fn bounding_set() -> u64 {
+    let held = (0..64).map_while(|capability| Some((capability, caps::in_bounding(capability)?)));
+    held.filter(|(_, held)| *held).fold(0, |set, (capability, _)| set | 1 << capability)
+}
+
+fn drop_bounding(unwanted: u64) -> Result<(), StartFailure> {
+    for capability in (0..64).filter(|capability| unwanted & (1 << capability) != 0) {
+        if let Err(error) = caps::drop_bounding(capability) {
+            // Without CAP_SETPCAP the set stays; no_new_privs then keeps anybody from gaining from it.
+            let harmless = error.raw_os_error() == Some(libc::EPERM);
+            return if harmless { Ok(()) } else { Err(failure("drop a capability from the bounding set", error)) };
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What daemon, zygote, supervisor and stub say to each other: one packet per message, encoded by postcard.
-//!
-//! The specification of an execution can be large (argv and environment), so it travels in a memfd beside the message.
 
+use super::parcel::Parcel;
+use super::strings::Strings;
 use crate::agent_type::{OnLimit, Survivors};
 use crate::limits::{LimitKey, Limits, Mechanism};
 use crate::sys::fdpass;
@@ -10,21 +10,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-/// Longest encoded message.
-pub const MAX_MESSAGE: usize = 2048;
-/// Longest encoded specification: bodies are at most 2 MiB and the environment is added to them.
-pub const MAX_SPEC: u64 = 4 << 20;
+/// Longest encoded message: one with a short specification.
+pub const MAX_MESSAGE: usize = 8 << 10;
 
 /// One execution, fully resolved: what the supervisor and its stub need to know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Program and arguments; bytes, because paths and arguments need not be UTF-8.
-    pub argv: Vec<Vec<u8>>,
+    /// Program and arguments.
+    pub argv: Strings,
     /// `KEY=VALUE` strings, complete.
-    pub env: Vec<Vec<u8>>,
+    pub env: Strings,
     /// Working directory.
     pub cwd: PathBuf,
     /// Directory whose growth counts as storage.
@@ -82,8 +80,8 @@ pub struct Fork {
 /// Daemon to supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Order {
-    /// Start. Descriptors: specification, stdin, stdout, stderr.
-    Start,
+    /// Start. Descriptors: stdin, stdout, stderr, what else the specification names, and the parcel's own.
+    Start(Parcel),
     /// Let a held command go.
     Release,
     /// Send a signal to every process.
@@ -264,8 +262,8 @@ pub(super) enum StubReport {
 /// Supervisor to stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubOrder {
-    /// descriptors: specification, stdin, stdout, stderr
-    Start,
+    /// descriptors: stdin, stdout, stderr, and the parcel's own
+    Start(Parcel),
     /// execute
     Release,
 }
@@ -296,29 +294,6 @@ pub fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>, flags: MsgFlags) -> 
     let mut buffer = [0; MAX_MESSAGE];
     let Some((length, fds)) = fdpass::receive(socket, &mut buffer, flags)? else { return Ok(None) };
     Ok(Some((postcard::from_bytes(&buffer[..length]).map_err(invalid)?, fds)))
-}
-
-/// Puts a specification into a memfd.
-pub fn pack(spec: &Spec) -> io::Result<OwnedFd> {
-    use std::io::Write;
-    let bytes = postcard::to_allocvec(spec).map_err(invalid)?;
-    let fd = nix::sys::memfd::memfd_create(c"execd-spec", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(&bytes)?;
-    Ok(file.into())
-}
-
-/// Reads a specification back, from the start; the descriptor may be shared with another reader.
-pub fn unpack(fd: BorrowedFd<'_>) -> io::Result<Spec> {
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::from(fd.as_fd().try_clone_to_owned()?);
-    let length = file.metadata()?.len();
-    if length > MAX_SPEC {
-        return Err(io::Error::other(format!("specification of {length} bytes is over {MAX_SPEC}")));
-    }
-    let mut bytes = vec![0; length as usize];
-    file.read_exact_at(&mut bytes, 0)?;
-    postcard::from_bytes(&bytes).map_err(invalid)
 }
 
 fn invalid(error: postcard::Error) -> io::Error {

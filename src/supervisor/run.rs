@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::gate::Gate;
 use super::network::{Broker, Post};
+use super::parcel::Parcel;
 use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
 use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
@@ -54,8 +55,8 @@ const SURVIVORS_MAX: Duration = Duration::from_millis(400);
 /// For the kernel to let go of the members of a group.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Descriptors that go on to the stub: specification and three streams. One more is the proxy's listener.
-const STUB_FDS: usize = 4;
+/// Descriptors that go on to the stub. One more is the proxy's listener.
+const STREAMS: usize = 3;
 
 /// Who woke us.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -187,7 +188,7 @@ impl<'a> Supervisor<'a> {
 
     fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) {
         match order {
-            Order::Start => self.start(fds),
+            Order::Start(parcel) => self.start(parcel, fds),
             Order::Release => self.tell_stub(StubOrder::Release, &[]),
             Order::Signal(signal) if self.is_started() => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
             Order::Signal(_) => {}
@@ -216,11 +217,10 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Writes all limits, then hands the specification on: the command never runs one instruction unlimited.
-    fn start(&mut self, mut fds: Vec<OwnedFd>) {
-        let spec = match fds.first().map(|fd| protocol::unpack(fd.as_fd())) {
-            Some(Ok(spec)) => spec,
-            Some(Err(error)) => return self.refuse(confine::failure("read the specification", error)),
-            None => return self.refuse(confine::failure("read the specification", "no descriptor came with it")),
+    fn start(&mut self, parcel: Parcel, mut fds: Vec<OwnedFd>) {
+        let (spec, count) = match parcel.open(&fds) {
+            Ok(opened) => opened,
+            Err(error) => return self.refuse(confine::failure("read the specification", error)),
         };
         if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
             return self.refuse(confine::failure("set the limits of the execution's groups", error));
@@ -228,10 +228,10 @@ impl<'a> Supervisor<'a> {
         let sources =
             Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
         let watch = Watch::begin(&spec, &sources);
-        let door = (fds.len() > STUB_FDS).then(|| fds.pop()).flatten();
+        let door = (count > STREAMS).then(|| fds.remove(STREAMS));
         self.run = Some(Run::new(spec, watch, door));
         let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        self.tell_stub(StubOrder::Start, &borrowed);
+        self.tell_stub(StubOrder::Start(parcel), &borrowed);
     }
 
     fn refuse(&mut self, failed: StartFailure) {

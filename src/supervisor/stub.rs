@@ -18,13 +18,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::MsgFlags;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, getppid, setsid};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Runs the stub; returns the exit code of a failure.
 pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>) -> i32 {
-    let stub = Stub { socket, context, group, outside: None };
+    let stub = Stub { socket, context, group, outside: None, bounding: 0 };
     match stub.start() {
         Ok(never) => match never {},
         Err(_) => i32::from(OWN_FAILURE),
@@ -43,6 +43,8 @@ struct Stub<'a> {
     group: Option<&'a Group>,
     /// The mount namespace that we left, for commands that keep the daemon's view.
     outside: Option<File>,
+    /// The capability bounding set that we were started with.
+    bounding: u64,
 }
 
 impl Stub<'_> {
@@ -65,6 +67,7 @@ impl Stub<'_> {
         setsid().map_err(|error| failure("start a session", error))?;
         // The mask stays full until the exec: nothing may interrupt the preparation.
         process::default_dispositions();
+        self.bounding = confine::bounding_set();
         if let Some(group) = self.group {
             group.join().map_err(|error| failure("join the execution's groups", error))?;
         }
@@ -103,7 +106,7 @@ impl Stub<'_> {
         if spec.confined {
             let _ = process::lower_rlimit(libc::RLIMIT_CORE as u32, 0);
         }
-        confine::become_subject(&spec)?;
+        confine::become_subject(&spec, self.bounding)?;
         umask(Mode::from_bits_truncate(0o022));
         chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))?;
         let program = Program::of(&spec)?;
@@ -122,14 +125,10 @@ impl Stub<'_> {
     fn receive_spec(&self) -> Result<(Spec, Vec<OwnedFd>), StartFailure> {
         let received = protocol::receive::<StubOrder>(self.socket.as_fd(), MsgFlags::empty());
         match received.map_err(|error| failure("receive the specification", error))? {
-            Some((StubOrder::Start, mut fds)) if fds.len() == 4 => {
-                let streams = fds.split_off(1);
-                let spec = fds.first().map(|fd| protocol::unpack(fd.as_fd()));
-                match spec {
-                    Some(Ok(spec)) => Ok((spec, streams)),
-                    Some(Err(error)) => Err(failure("read the specification", error)),
-                    None => Err(failure("read the specification", "missing")),
-                }
+            Some((StubOrder::Start(parcel), mut fds)) => {
+                let (spec, streams) = parcel.open(&fds).map_err(|error| failure("read the specification", error))?;
+                fds.truncate(streams);
+                Ok((spec, fds))
             }
             // Not needed after all: the supervisor is gone or was told to end.
             _ => process::exit_now(0),
@@ -200,35 +199,29 @@ impl Stub<'_> {
 }
 
 /// A resolved program: what execvp(3) would try, in order, prepared before the filter is on.
-struct Program {
+struct Program<'a> {
     candidates: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    shown: String,
+    argv: Vec<&'a CStr>,
+    env: Vec<&'a CStr>,
 }
 
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-impl Program {
-    fn of(spec: &Spec) -> Result<Program, StartFailure> {
-        let strings = |list: &[Vec<u8>], what: &str| {
-            list.iter()
-                .map(|bytes| CString::new(bytes.as_slice()))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|e| failure(what, e))
-        };
-        let argv = strings(&spec.argv, "argument")?;
-        let env = strings(&spec.env, "environment")?;
-        let Some(name) = spec.argv.first() else { return Err(failure("command", "is empty")) };
-        let candidates = if name.contains(&b'/') {
-            strings(std::slice::from_ref(name), "command")?
+impl Program<'_> {
+    fn of(spec: &Spec) -> Result<Program<'_>, StartFailure> {
+        let argv: Vec<&CStr> = spec.argv.iter().collect();
+        let env: Vec<&CStr> = spec.env.iter().collect();
+        let Some(name) = argv.first().copied() else { return Err(failure("command", "is empty")) };
+        let candidates = if name.to_bytes().contains(&b'/') {
+            vec![name.to_owned()]
         } else {
-            let path = spec.env.iter().find_map(|entry| entry.strip_prefix(b"PATH="));
+            let path = env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
             let path = path.unwrap_or(DEFAULT_PATH.as_bytes());
-            let join = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, b"/", name.as_slice()].concat();
-            strings(&path.split(|byte| *byte == b':').map(join).collect::<Vec<_>>(), "command")?
+            let join = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, b"/", name.to_bytes()].concat();
+            // Neither holds a NUL, so none is left out.
+            path.split(|byte| *byte == b':').filter_map(|dir| CString::new(join(dir)).ok()).collect()
         };
-        Ok(Program { candidates, argv, env, shown: String::from_utf8_lossy(name).into_owned() })
+        Ok(Program { candidates, argv, env })
     }
 
     fn exec(&self) -> StartFailure {
@@ -249,14 +242,15 @@ impl Program {
     }
 
     /// A text file without `#!`: the shell runs it, as execvp(3) does.
-    fn exec_as_script(&self, path: &CString) -> StartFailure {
-        let mut argv = vec![c"/bin/sh".to_owned(), path.clone()];
-        argv.extend(self.argv.iter().skip(1).cloned());
+    fn exec_as_script(&self, path: &CStr) -> StartFailure {
+        let mut argv = vec![c"/bin/sh", path];
+        argv.extend(self.argv.iter().skip(1));
         let error = process::exec(c"/bin/sh", &argv, &self.env);
         self.failed(126, &error)
     }
 
     fn failed(&self, exit_code: u8, why: &dyn std::fmt::Display) -> StartFailure {
-        StartFailure { exit_code, message: format!("{}: {why}", self.shown) }
+        let shown = self.argv.first().copied().unwrap_or_default().to_string_lossy();
+        StartFailure { exit_code, message: format!("{shown}: {why}") }
     }
 }

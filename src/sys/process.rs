@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::ForkResult;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
@@ -99,7 +99,7 @@ pub fn restore_signals() {
 }
 
 /// Replaces the process image. Returns only on failure.
-pub fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+pub fn exec(path: &CStr, argv: &[&CStr], env: &[&CStr]) -> io::Error {
     nix::unistd::execve(path, argv, env).err().map_or_else(|| io::Error::other("execve returned"), io::Error::from)
 }
 
