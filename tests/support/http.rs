@@ -54,6 +54,10 @@ impl Client {
         Client { addr, token: None, timeout: Duration::from_secs(120) }
     }
 
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     pub fn with_token(&self, token: &str) -> Self {
         Client { token: Some(token.to_owned()), ..self.clone() }
     }
