@@ -66,7 +66,7 @@ impl Broker {
                 self.attempt(ask, held, bytes, judgement)
             }
             TCP_SYN_SENT | TCP_SYN_RECV if socket::is_nonblocking(socket) => Err(libc::EALREADY),
-            TCP_SYN_SENT | TCP_SYN_RECV => Ok(Reply::Later(Waiting::connect(ask, held, bytes))),
+            TCP_SYN_SENT | TCP_SYN_RECV => Ok(Reply::Later(Waiting::connect(ask, held, bytes, true))),
             TCP_ESTABLISHED => {
                 let result = socket::connect(socket, &bytes).map_err(|error| errno(&error));
                 self.note_end_of(&held, false);
@@ -101,7 +101,7 @@ impl Broker {
                     self.note_end_of(&held, false);
                     result.map(|()| DONE)
                 }
-                None => Ok(Reply::Later(Waiting::connect(ask, held, bytes))),
+                None => Ok(Reply::Later(Waiting::connect(ask, held, bytes, false))),
             },
             Err(other) => Err(other),
         }

@@ -24,7 +24,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(limit: Option<u64>) -> Ledger {
-        Ledger { limit, ..Ledger::default() }
+        // That nothing was asked for is news too: it is known to be 0.
+        Ledger { limit, changed: true, ..Ledger::default() }
     }
 
     /// One attempt to connect a stream.

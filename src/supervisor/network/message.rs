@@ -33,7 +33,8 @@ impl Message {
         name: u64,
         name_length: u64,
     ) -> Result<Message, i32> {
-        let name = read_name(target, name, name_length)?;
+        // Without a length there is still an address, one that is too short.
+        let name = if name == 0 { None } else { Some(read_name(target, name, name_length)?) };
         Ok(Message { name, parts: vec![(buffer, length)], ..Message::default() })
     }
 
@@ -46,8 +47,12 @@ impl Message {
         if header.control_length > MAX_CONTROL as u64 {
             return Err(libc::ENOBUFS);
         }
-        // The kernel cuts longer names of messages, unlike those of connect.
-        let name = read_name(target, header.name, u64::from(header.name_length).min(MAX_ADDRESS as u64))?;
+        let length = u64::try_from(header.name_length as i32).map_err(|_| libc::EINVAL)?;
+        let name = match (header.name, length) {
+            (0, _) | (_, 0) => None,
+            // The kernel cuts longer names of messages, unlike those of connect and sendto.
+            (at, length) => Some(read_name(target, at, length.min(MAX_ADDRESS as u64))?),
+        };
         let control = match header.control {
             0 => Vec::new(),
             at => target.read(at, header.control_length as usize)?,
@@ -102,14 +107,11 @@ impl Message {
     }
 }
 
-fn read_name(target: &Target, address: u64, length: u64) -> Result<Option<Vec<u8>>, i32> {
-    if address == 0 || length == 0 {
-        return Ok(None);
-    }
+fn read_name(target: &Target, address: u64, length: u64) -> Result<Vec<u8>, i32> {
     if length > MAX_ADDRESS as u64 {
         return Err(libc::EINVAL);
     }
-    target.read(address, length as usize).map(Some)
+    target.read(address, length as usize)
 }
 
 /// The fields of `struct msghdr`.

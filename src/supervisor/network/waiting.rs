@@ -32,7 +32,12 @@ pub(super) struct Sending {
 #[derive(Debug)]
 pub(super) enum Work {
     /// the attempt to connect ends
-    Connect(Vec<u8>),
+    Connect {
+        /// the address
+        bytes: Vec<u8>,
+        /// what the call says when its time is up
+        timeout: i32,
+    },
     /// room at a peer that is not on the internet
     ConnectElsewhere(Vec<u8>),
     /// room in the socket
@@ -62,8 +67,10 @@ impl Waiting {
         waiting
     }
 
-    pub(super) fn connect(ask: &Ask<'_>, held: Held, bytes: Vec<u8>) -> Waiting {
-        Waiting::new(ask, held, Work::Connect(bytes))
+    /// `begun`: by an earlier call.
+    pub(super) fn connect(ask: &Ask<'_>, held: Held, bytes: Vec<u8>, begun: bool) -> Waiting {
+        let timeout = if begun { libc::EALREADY } else { libc::EINPROGRESS };
+        Waiting::new(ask, held, Work::Connect { bytes, timeout })
     }
 
     pub(super) fn connect_elsewhere(ask: &Ask<'_>, held: Held, bytes: Vec<u8>) -> Waiting {
@@ -88,7 +95,7 @@ impl Waiting {
         match &self.work {
             Work::ConnectElsewhere(_) => true,
             Work::Send(sending) => !sending.internet,
-            Work::Connect(_) | Work::Release => false,
+            Work::Connect { .. } | Work::Release => false,
         }
     }
 
@@ -105,7 +112,7 @@ impl Waiting {
     fn go_on(&mut self) -> Option<Answer> {
         let (target, held) = (&self.target, &self.held);
         let result = match &mut self.work {
-            Work::Connect(bytes) => finish(held.socket.as_fd(), bytes)?.map(|()| 0),
+            Work::Connect { bytes, .. } => finish(held.socket.as_fd(), bytes)?.map(|()| 0),
             Work::ConnectElsewhere(bytes) => match connect_as_program(target, held.socket.as_fd(), bytes) {
                 Err(libc::EAGAIN) => return None,
                 result => result.map(|()| 0),
@@ -123,7 +130,7 @@ impl Waiting {
         }
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             return Some(self.partly(match &self.work {
-                Work::Connect(_) => Answer::Errno(libc::EINPROGRESS),
+                Work::Connect { timeout, .. } => Answer::Errno(*timeout),
                 Work::ConnectElsewhere(_) | Work::Send(_) | Work::Release => Answer::Errno(libc::EAGAIN),
             }));
         }
