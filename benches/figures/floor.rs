@@ -6,14 +6,17 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 
-/// Starts the loop in a thread of its own; it ends with the process.
-pub fn serve(body: &str) -> SocketAddr {
+/// Starts the loop in a thread of its own, which ends with the process; its address and the thread's id. Every read is answered with the
+/// same bytes.
+pub fn serve(answer: Vec<u8>) -> (SocketAddr, i32) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let addr = listener.local_addr().expect("bound");
-    let answer =
-        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    std::thread::spawn(move || run(&listener, answer.as_bytes()));
-    addr
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        tell.send(nix::unistd::gettid().as_raw()).expect("the other end waits");
+        run(&listener, &answer);
+    });
+    (addr, told.recv().expect("the thread's id"))
 }
 
 fn run(listener: &TcpListener, answer: &[u8]) {
