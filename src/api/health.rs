@@ -15,7 +15,6 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 /// The readiness check that says whether executions can be started at all.
 pub const ZYGOTE: &str = "zygote";
@@ -61,27 +60,24 @@ pub(super) fn health(api: &Api, asked: &Asked<'_>) -> Result<Response<Body>, Pro
 pub(super) struct Cache {
     /// Does not change while the daemon lives.
     enforcement: String,
-    executions: Mutex<Executions>,
-    /// The whole body, brief and full, with what it was written from.
-    bodies: [Mutex<Option<(Written, Bytes)>>; 2],
+    /// The body, brief and full.
+    bodies: [Mutex<Option<Written>>; 2],
 }
 
-/// Everything that an answer of this room depends on, beside who asks.
+/// Everything that an answer of this room depends on, beside the time and who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Written {
-    uptime_ms: u64,
+pub(super) struct Facts {
     events: u64,
     readiness: u64,
     soft: [bool; 2],
     panics: u64,
 }
 
-/// Counts of executions, as JSON too, and the number of events when they were taken.
-#[derive(Default)]
-struct Executions {
-    at: Option<u64>,
-    counts: Counts,
-    json: String,
+/// A body before and after the uptime, with what it was written from.
+struct Written {
+    from: Facts,
+    before: String,
+    after: String,
 }
 
 impl Cache {
@@ -97,21 +93,7 @@ impl Cache {
             json(serde_json::to_string(&body.containment)),
             json(serde_json::to_string(&body.notes)),
         );
-        Self { enforcement, executions: Mutex::default(), bodies: Default::default() }
-    }
-
-    /// Writes the counts and returns them. They change only with an event.
-    fn push_executions(&self, engine: &Engine, out: &mut String) -> Counts {
-        let now = engine.events().changes();
-        let mut kept = self.executions.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.at != Some(now) {
-            let counts = Counts::of(engine);
-            // Counts hold nothing that JSON cannot.
-            let json = serde_json::to_string(&counts).unwrap_or_default();
-            *kept = Executions { at: Some(now), counts, json };
-        }
-        out.push_str(&kept.json);
-        kept.counts
+        Self { enforcement, bodies: Default::default() }
     }
 }
 
@@ -133,9 +115,8 @@ impl Api {
     }
 
     /// What an answer that is written now depends on.
-    pub(super) fn written(&self, now: Instant) -> Written {
-        Written {
-            uptime_ms: self.telemetry.uptime_ms_at(now),
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
             events: self.engine.events().changes(),
             readiness: self.readiness.changes(),
             soft: self.soft_checks().map(|(_, ok)| ok),
@@ -143,21 +124,17 @@ impl Api {
         }
     }
 
-    /// The body of this millisecond: the one already written if nothing has changed.
+    /// The body of this millisecond.
     fn health_body(&self, full: bool) -> Bytes {
-        let now = self.written(Instant::now());
+        let facts = self.facts();
         let mut kept = self.health.bodies[usize::from(full)].lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.as_ref() {
-            Some((written, body)) if *written == now => body.clone(),
-            _ => {
-                let body = Bytes::from(self.health(full, now.uptime_ms));
-                *kept = Some((now, body.clone()));
-                body
-            }
-        }
+        let written = kept.take().filter(|written| written.from == facts).unwrap_or_else(|| self.write(full, facts));
+        let body = format!("{}{}{}", written.before, self.telemetry.uptime_ms(), written.after);
+        *kept = Some(written);
+        body.into()
     }
 
-    fn health(&self, full: bool, uptime: u64) -> String {
+    fn write(&self, full: bool, from: Facts) -> Written {
         let checks = self.all_checks();
         let status = match (self.is_broken(), checks.iter().all(|(_, ok)| *ok)) {
             (true, _) => "unhealthy",
@@ -165,27 +142,23 @@ impl Api {
             (false, false) => "degraded",
         };
         let version = env!("CARGO_PKG_VERSION");
-        let mut out = String::with_capacity(if full { 4096 } else { 96 });
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{{\"status\":\"{status}\",\"version\":\"{version}\",\"uptime_ms\":{uptime}");
-        if full {
-            self.push_full(&mut out, &checks);
-        }
-        out.push('}');
-        out
+        let before = format!("{{\"status\":\"{status}\",\"version\":\"{version}\",\"uptime_ms\":");
+        let mut after = if full { self.full(&checks) } else { String::new() };
+        after.push('}');
+        Written { from, before, after }
     }
 
-    fn push_full(&self, out: &mut String, checks: &[(&'static str, bool)]) {
-        let _ = write!(out, ",\"init_mode\":\"{}\",\"executions\":", self.init_mode);
-        let counts = self.health.push_executions(&self.engine, out);
-        out.push_str(&self.health.enforcement);
-        out.push_str(",\"checks\":{");
-        for (n, (name, ok)) in checks.iter().enumerate() {
-            let mark = if n == 0 { "" } else { "," };
-            let _ = write!(out, "{mark}\"{name}\":\"{}\"", if *ok { "ok" } else { "failing" });
-        }
-        out.push_str("},\"alerts\":");
-        out.push_str(&serde_json::to_string(&self.alerts(&counts)).unwrap_or_default());
+    fn full(&self, checks: &[(&'static str, bool)]) -> String {
+        let counts = Counts::of(&self.engine);
+        // Neither counts nor alerts hold anything that JSON cannot.
+        let executions = serde_json::to_string(&counts).unwrap_or_default();
+        let alerts = serde_json::to_string(&self.alerts(&counts)).unwrap_or_default();
+        let checks = checks.iter().map(|(name, ok)| format!("\"{name}\":\"{}\"", if *ok { "ok" } else { "failing" }));
+        let checks = checks.collect::<Vec<_>>().join(",");
+        let (mode, enforcement) = (self.init_mode, &self.health.enforcement);
+        format!(
+            ",\"init_mode\":\"{mode}\",\"executions\":{executions}{enforcement},\"checks\":{{{checks}}},\"alerts\":{alerts}"
+        )
     }
 }
 

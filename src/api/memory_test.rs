@@ -1,5 +1,6 @@
 //! The same requests on both ways, over real sockets: what memory answers, and what the HTTP engine, guard and router answer.
 
+use super::{digits, overwrite};
 use crate::api::Rules;
 use crate::api::test_daemon::{Daemon, run, start};
 use crate::telemetry::Level;
@@ -13,7 +14,7 @@ const LONG_WAY: &str = "X-Long-Way: 1\r\n";
 const LAST: &str = "GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 fn from_memory(daemon: &Daemon, request: &str) -> bool {
-    daemon.service.memory.answer(&daemon.service.api, request.as_bytes(), Instant::now()).is_some()
+    daemon.service.memory.answer(&daemon.service.api, request.as_bytes(), Instant::now(), &mut |_, _| {}).is_some()
 }
 
 /// Replaces what depends on the moment of asking.
@@ -117,6 +118,20 @@ fn what_memory_answers() {
         open.telemetry.log.set_level(Level::Debug);
         assert!(!from_memory(&open, &get("/health")), "each request is a line in the log");
     });
+}
+
+#[test]
+fn the_uptime_is_written_in_its_place_while_it_fits() {
+    let text = b"date: 1\r\n\r\n{\"uptime_ms\":998,\"x\":1}";
+    let mut bytes = text.to_vec();
+    let digits = digits(&bytes);
+    assert_eq!(&text[digits.clone()], b"998");
+    for (uptime, fits) in [(999, true), (1000, false), (99, false), (100, true)] {
+        assert_eq!(overwrite(&mut bytes[digits.clone()], uptime), fits, "{uptime}");
+        let whole = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!fits || whole.contains(&format!("\"uptime_ms\":{uptime},\"x\":1}}")), "{whole}");
+    }
+    assert_eq!(super::digits(b"ok"), 0..0);
 }
 
 #[test]

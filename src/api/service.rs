@@ -16,7 +16,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use execd_wire::{Answer, Answers, CatchPanic, Panicked, Running, State};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -177,10 +176,9 @@ impl Answers for OnSurface {
         self.service.answer(request, connection, self.surface)
     }
 
-    fn recall(&self, bytes: &[u8], now: Instant) -> Option<(Bytes, usize)> {
-        match self.surface {
-            Surface::Api => self.service.memory.answer(&self.service.api, bytes, now),
-            Surface::Metrics => None,
+    fn recall(&self, bytes: &[u8], now: Instant, give: &mut dyn FnMut(&[u8], usize)) {
+        if self.surface == Surface::Api {
+            self.service.memory.answer(&self.service.api, bytes, now, give);
         }
     }
 }
@@ -216,7 +214,7 @@ async fn refuse(problem: Problem, request: Request<Body>) -> Response {
     let whole = http_body::Body::is_end_stream(&body);
     let discard = async {
         while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            left = left.saturating_sub(frame.data_ref().map_or(0, bytes::Bytes::len));
             if left == 0 {
                 break;
             }

@@ -38,13 +38,13 @@ pub struct Event {
 pub struct Events {
     count: watch::Sender<u64>,
     newest: Mutex<VecDeque<Event>>,
-    /// Changes that are no event.
-    silent: AtomicU64,
+    /// Events, and changes that are none.
+    changes: AtomicU64,
 }
 
 impl Default for Events {
     fn default() -> Events {
-        Events { count: watch::Sender::new(0), newest: Mutex::default(), silent: AtomicU64::new(0) }
+        Events { count: watch::Sender::new(0), newest: Mutex::default(), changes: AtomicU64::new(0) }
     }
 }
 
@@ -70,12 +70,12 @@ impl Events {
 
     /// Moves whenever any execution's status does, or the number of active ones.
     pub fn changes(&self) -> u64 {
-        self.count() + self.silent.load(Ordering::Relaxed)
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// The number of active executions changed without an event: survivors are gone.
     pub(super) fn note_silent_change(&self) {
-        self.silent.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Tells everybody.
@@ -88,6 +88,7 @@ impl Events {
         let seq = event.seq;
         newest.push_back(event);
         drop(newest);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.count.send_replace(seq);
     }
 

@@ -3,6 +3,7 @@
 //! The watchdog is one timer per connection that is looked at again when it fires, not one per request: a request costs no timer
 //! work, and a daemon without connections has no timers.
 
+use crate::bell::{self, First};
 use crate::drain::{self, Phase};
 use bytes::Bytes;
 use std::future::Future;
@@ -220,22 +221,40 @@ impl Watchdog<'_> {
         finish: impl Fn(Pin<&mut P>),
     ) -> Option<P::Output> {
         loop {
+            match bell::first(protocol.as_mut(), self.call()).await {
+                First::Often(end) => return Some(end),
+                First::Seldom(Call::Finish) => finish(protocol.as_mut()),
+                First::Seldom(Call::Close) => return None,
+            }
+        }
+    }
+
+    /// Waits for a reason to end the connection.
+    async fn call(&mut self) -> Call {
+        loop {
             tokio::select! {
                 biased;
-                end = protocol.as_mut() => return Some(end),
-                () = self.state.evict.notified() => return None,
+                () = self.state.evict.notified() => return Call::Close,
                 phase = self.drain.changed() => match phase {
                     Phase::Serving => {}
-                    Phase::Draining => finish(protocol.as_mut()),
-                    Phase::Closed => return None,
+                    Phase::Draining => return Call::Finish,
+                    Phase::Closed => return Call::Close,
                 },
                 () = self.timer.as_mut() => match self.state.verdict() {
-                    Verdict::Close => return None,
+                    Verdict::Close => return Call::Close,
                     Verdict::LookAgainIn(wait) => self.timer.as_mut().reset(tokio::time::Instant::now() + wait),
                 },
             }
         }
     }
+}
+
+/// What the watchdog wants.
+enum Call {
+    /// the end, now
+    Close,
+    /// no further request
+    Finish,
 }
 
 #[cfg(test)]

@@ -100,21 +100,22 @@ impl<'a> Early<'a> {
         if self.finishing || !self.io.put_back.is_empty() {
             return 0;
         }
-        let mut done = 0;
+        let (stream, mut done) = (&self.io.stream, 0);
         let mut gathered = Vec::new();
-        while let Some((answer, length)) = bytes.get(done..).and_then(|rest| self.answers.recall(rest, now)) {
-            done += length;
-            if self.unsent.is_empty() {
-                self.unsent = answer;
-                continue;
-            }
-            if gathered.is_empty() {
-                gathered.extend_from_slice(&self.unsent);
-            }
-            gathered.extend_from_slice(&answer);
-            if gathered.len() >= WRITE_MAX {
+        while done < bytes.len() && gathered.len() < WRITE_MAX {
+            let rest = bytes.get(done..).unwrap_or_default();
+            let mut length = 0;
+            self.answers.recall(rest, now, &mut |answer, of| {
+                length = of;
+                // The last one, and mostly the only one, needs no place to lie. An error comes again.
+                let alone = gathered.is_empty() && of == rest.len();
+                let sent = if alone { stream.try_write(answer).unwrap_or(0) } else { 0 };
+                gathered.extend_from_slice(answer.get(sent..).unwrap_or_default());
+            });
+            if length == 0 {
                 break;
             }
+            done += length;
         }
         if !gathered.is_empty() {
             self.unsent = gathered.into();

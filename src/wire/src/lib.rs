@@ -3,6 +3,7 @@
 //! The HTTP engine is generic code, compiled where it is used. It is used here so that it can be compiled for speed
 //! (`profile.release.package.execd-wire`) while the daemon around it is compiled for size.
 
+mod bell;
 mod connection;
 pub mod drain;
 mod early;

@@ -5,7 +5,6 @@ use crate::drain::{self, DrainWatcher, Phase};
 use crate::early::{Early, Next};
 use crate::panic::CatchPanic;
 use axum::body::Body;
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -38,11 +37,9 @@ pub trait Answers: Send + Sync {
     /// Answers one request.
     fn answer(&self, request: Request<Incoming>, connection: &Arc<State>) -> Answer;
 
-    /// The whole answer to the plain request that `_bytes` begin with, which came at `_now`, as it goes over the wire: exactly what
-    /// [`Answers::answer`] would lead to; and that request's length. `None` leaves the bytes to the HTTP engine.
-    fn recall(&self, _bytes: &[u8], _now: Instant) -> Option<(Bytes, usize)> {
-        None
-    }
+    /// Hands out the whole answer to the plain request that `_bytes` begin with and that came at `_now`, and that request's length.
+    /// The answer is as it goes over the wire and exactly what [`Answers::answer`] would lead to. What gets none is the HTTP engine's.
+    fn recall(&self, _bytes: &[u8], _now: Instant, _give: &mut dyn FnMut(&[u8], usize)) {}
 }
 
 /// Serves a connection in a task of its own; `ended` hears whether it panicked.
