@@ -105,6 +105,7 @@ fn engine(telemetry: Arc<Telemetry>) -> Engine {
             can_change_uid: false,
             seccomp: false,
             seccomp_notify: false,
+            oom_takes_all: false,
             tracing: false,
             tracing_others: false,
             container_cpu_counter: false,

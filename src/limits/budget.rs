@@ -28,6 +28,18 @@ pub fn memory_look_in(headroom: u64) -> Duration {
     (Duration::from_micros(micros) + MEMORY_REACTION).min(MEMORY_LOOK_MAX)
 }
 
+/// Bytes until the container's own limit must be prevented; 0 means now. The margin is what grows at [`MEMORY_RATE`] until a KILL
+/// has worked, less in small containers.
+pub fn container_headroom(limit: u64, unreclaimable: u64) -> u64 {
+    let margin = (limit / 16).clamp(4 << 20, 64 << 20);
+    limit.saturating_sub(margin).saturating_sub(unreclaimable)
+}
+
+/// Whether an execution must go so that the container does not: it must be the largest, so that its end helps and nobody else's does.
+pub fn answers_for_container(headroom: u64, unreclaimable: u64, own: u64) -> bool {
+    headroom == 0 && own >= unreclaimable / 2
+}
+
 /// Time until the work directory must be added up again; `cost` is what the last walk took.
 ///
 /// At most 2 s apart as promised, at least ten walks' cost apart so that a huge tree does not eat a core.
@@ -57,6 +69,22 @@ mod tests {
         assert_eq!(memory_look_in(0), MEMORY_REACTION);
         assert_eq!(memory_look_in(100_000_000), Duration::from_millis(120));
         assert_eq!(memory_look_in(u64::MAX), MEMORY_LOOK_MAX);
+    }
+
+    #[test]
+    fn only_the_largest_execution_answers_for_the_container() {
+        const MIB: u64 = 1 << 20;
+        let cases = [
+            (512 * MIB, 100 * MIB, 80 * MIB, 380 * MIB, false),
+            (512 * MIB, 490 * MIB, 400 * MIB, 0, true),
+            (512 * MIB, 490 * MIB, 200 * MIB, 0, false),
+            (64 << 30, (64 << 30) - 65 * MIB, 40 << 30, MIB, false),
+            (2 * MIB, MIB, MIB, 0, true),
+        ];
+        for (limit, used, own, headroom, answers) in cases {
+            assert_eq!(container_headroom(limit, used), headroom, "{limit} {used}");
+            assert_eq!(answers_for_container(headroom, used, own), answers, "{limit} {used} {own}");
+        }
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub fn table(world: &World, subject: Subject) -> Vec<(LimitKey, Enforcement)> {
 fn memory(world: &World, subject: Subject) -> Enforcement {
     match world.memory {
         Some(version) => grouped(version, world, subject, "memory and swap limit of a group of its own"),
+        None if world.oom_takes_all => row(
+            Mechanism::Watchdog,
+            Strength::Sampled,
+            "KILL within 50 ms of crossing at up to 1 GB/s; memory.oom.group is 1 on the container, so the largest execution is \
+             killed before the container's own limit; a writable cgroup would enforce it",
+        ),
         None => row(
             Mechanism::Watchdog,
             Strength::Sampled,
@@ -149,6 +155,7 @@ mod tests {
             can_change_uid: false,
             seccomp: true,
             seccomp_notify: true,
+            oom_takes_all: false,
             tracing: false,
             tracing_others: false,
             container_cpu_counter: true,

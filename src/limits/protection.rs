@@ -91,6 +91,7 @@ mod tests {
             can_change_uid: true,
             seccomp: false,
             seccomp_notify: false,
+            oom_takes_all: false,
             tracing: false,
             tracing_others: false,
             container_cpu_counter: false,

@@ -50,6 +50,8 @@ pub struct World {
     pub seccomp: bool,
     /// seccomp user notification works.
     pub seccomp_notify: bool,
+    /// Out of memory, the kernel ends the whole container (`memory.oom.group`).
+    pub oom_takes_all: bool,
     /// Memory and descriptors of executions under the daemon's uid are within reach (pidfd_getfd(2)).
     pub tracing: bool,
     /// The same under any uid (`CAP_SYS_PTRACE`).

@@ -1,5 +1,6 @@
 //! What every supervisor inherits from the daemon through the zygote: facts found before the first fork.
 
+use super::container::ContainerMemory;
 use super::network::Reach;
 use crate::cgroup::domain::Domain;
 use crate::limits::world::World;
@@ -16,6 +17,8 @@ pub struct Context {
     pub shielded: Vec<PathBuf>,
     /// File that shows the container's CPU time, when it counts only this container.
     pub cpu_counter: Option<CpuCounter>,
+    /// Memory of the sandbox, where the kernel would end all of it at once.
+    pub container_memory: Option<ContainerMemory>,
     /// The daemon.
     pub daemon: i32,
     /// Processors that an execution can keep busy at once.

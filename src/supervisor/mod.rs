@@ -9,6 +9,7 @@
 //! and what a dead supervisor leaves is killed by the zygote. Nothing here knows HTTP, JSON or tokio.
 
 mod confine;
+pub mod container;
 pub mod context;
 mod filter;
 mod gate;

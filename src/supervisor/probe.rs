@@ -1,5 +1,6 @@
 //! What this sandbox offers: each fact is tried, not guessed from a version.
 
+use super::container::ContainerMemory;
 use super::context::{Context, CpuCounter};
 use crate::cgroup::domain::Domain;
 use crate::cgroup::{Controller, Layout, mountinfo};
@@ -32,6 +33,7 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
     let admin = has(CAP_SYS_ADMIN);
     let private_proc = admin && proc_is_bare() && can_shield(&shielded, true);
     let counter = cpu_counter(layout);
+    let container_memory = ContainerMemory::find(layout);
     let tracing = can_trace_a_child();
     let world = World {
         memory: domain.memory(),
@@ -45,12 +47,14 @@ pub fn probe(layout: &Layout, open_files_soft: u64) -> Context {
         can_change_uid: has(CAP_SETUID) && has(CAP_SETGID),
         seccomp: Path::new("/proc/sys/kernel/seccomp").exists() || seccomp::notification_available(),
         seccomp_notify: seccomp::notification_available(),
+        oom_takes_all: container_memory.is_some(),
         tracing,
         tracing_others: tracing && has(CAP_SYS_PTRACE),
         container_cpu_counter: counter.is_some(),
         root: geteuid().is_root(),
     };
     Context {
+        container_memory,
         domain,
         world,
         shielded,

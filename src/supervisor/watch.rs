@@ -3,6 +3,7 @@
 //! One object for every world. A figure comes from the execution's group where there is one, else from one pass over the
 //! process tree that serves CPU, memory and task count alike.
 
+use super::container::Reading;
 use super::context::Context;
 use super::gate::Gate;
 use super::memory;
@@ -63,6 +64,13 @@ struct TreeCpu {
     /// highest figure given out
     charged: Duration,
     container_base: Option<(u64, Duration)>,
+}
+
+/// The container's limit would be reached before the execution's own.
+fn container_breach((reading, headroom): (Reading, u64), own: u64) -> Option<Breach> {
+    let Reading { limit: allowed, unreclaimable: used } = reading;
+    let breach = Breach { limit: LimitKey::MemoryBytes, allowed, used, mechanism: Mechanism::Watchdog };
+    budget::answers_for_container(headroom, used, own).then_some(breach)
 }
 
 fn ticks() -> Duration {
@@ -136,11 +144,13 @@ impl Watch {
         let snapshot = self.needs_tree(sources).then(|| Snapshot::take(sources.root).ok()).flatten();
         let cpu = self.read_cpu(sources, snapshot.as_ref());
         let memory = self.read_memory(sources, snapshot.as_ref());
+        let container = self.read_container(sources);
         self.read_tasks(sources, snapshot.as_ref());
-        self.plan_next(sources, cpu, memory);
+        self.plan_next(sources, cpu, memory, container.map(|(_, headroom)| headroom));
         self.evidence(sources)
             .or_else(|| self.cpu_breach(sources, cpu))
             .or_else(|| self.memory_breach(sources, memory))
+            .or_else(|| container_breach(container?, memory?))
             .or_else(|| self.tasks_breach(sources))
     }
 
@@ -230,7 +240,17 @@ impl Watch {
         self.usage.pids_denied = by_group.or_else(|| sources.gate.map(|gate| gate.denied)).unwrap_or(0);
     }
 
-    fn plan_next(&mut self, sources: &Sources<'_>, cpu: Duration, memory: Option<u64>) {
+    /// The sandbox's own memory, where its end would be everybody's and is ours to prevent, and what is left of it.
+    fn read_container(&self, sources: &Sources<'_>) -> Option<(Reading, u64)> {
+        self.limits.memory_bytes?;
+        if sources.group.is_some_and(Group::limits_memory) {
+            return None;
+        }
+        let reading = sources.context.container_memory.as_ref()?.read()?;
+        Some((reading, budget::container_headroom(reading.limit, reading.unreclaimable)))
+    }
+
+    fn plan_next(&mut self, sources: &Sources<'_>, cpu: Duration, memory: Option<u64>, container: Option<u64>) {
         self.peak_interval = (self.peak_interval * 2).min(budget::MEMORY_LOOK_MAX);
         let mut wait = self.peak_interval;
         if let Some(limit) = self.limits.cpu_time_ms {
@@ -239,7 +259,8 @@ impl Watch {
             wait = wait.min(budget::cpu_look_in(remaining, sources.context.cores, floor));
         }
         if let Some(limit) = self.limits.memory_bytes.filter(|_| !sources.group.is_some_and(Group::limits_memory)) {
-            wait = wait.min(budget::memory_look_in(limit.saturating_sub(memory.unwrap_or(0))));
+            let own = limit.saturating_sub(memory.unwrap_or(0));
+            wait = wait.min(budget::memory_look_in(own.min(container.unwrap_or(u64::MAX))));
         }
         self.look_at = time::monotonic() + wait;
     }
