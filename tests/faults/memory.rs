@@ -139,3 +139,22 @@ fn a_lower_limit_dies_alone_below_a_group_that_is_killed_as_a_whole() {
     daemon.run(&start(&["alloc", &(128 * MIB).to_string()])).must_breach("memory_bytes", "memory_limit");
     assert_eq!(daemon.get(&bystander)["status"], "running");
 }
+
+/// A container whose cgroup files are read-only and whose out-of-memory kill would take the daemon along.
+#[test]
+fn the_watchdog_is_ahead_of_a_container_that_dies_as_a_whole() {
+    if World::current() != World::Machine {
+        return;
+    }
+    let enter = "mkdir -p /sys/fs/cgroup/whole; echo 1 > /sys/fs/cgroup/whole/memory.oom.group; \
+        echo 268435456 > /sys/fs/cgroup/whole/memory.max; echo 0 > /sys/fs/cgroup/whole/cgroup.procs; \
+        exec busybox unshare -m sh -c 'busybox mount -o bind /sys/fs/cgroup /sys/fs/cgroup && \
+        busybox mount -o remount,bind,ro /sys/fs/cgroup && exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let daemon = Daemon::own_with(&[], &[], |command| crate::support::daemon::under_shell(command, enter));
+    let start = Start::workload(&["alloc", &(400 * MIB).to_string()]).set("agent_type", "IMPLEMENTATION");
+    let end = daemon.run(&start.limit("wall_time_ms", 60_000));
+    end.must_end("failed", "memory_limit");
+    assert_eq!(end.object["breach"]["allowed"], 256 * MIB, "{:#}", end.object);
+    assert_eq!(end.object["breach"]["mechanism"], "watchdog", "{:#}", end.object);
+    daemon.run(&Start::workload(&["exit", "0"])).must_end("completed", "exit");
+}
