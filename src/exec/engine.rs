@@ -293,7 +293,6 @@ impl Engine {
             confined: resolved.confined,
             keep_capabilities: super::env::capability_mask(&agent_type.keep_capabilities),
             hold: request.hold,
-            protected: vec![std::process::id() as i32, self.inner.shared.pool.zygote_pid()],
             network: (agent_type.network_gate || resolved.policy.is_some()).then(|| self.network_rules(resolved)),
         })
     }

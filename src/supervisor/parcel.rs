@@ -100,7 +100,6 @@ mod tests {
             confined: true,
             keep_capabilities: 0,
             hold: false,
-            protected: vec![1],
             network: None,
         }
     }

@@ -47,8 +47,6 @@ pub struct Spec {
     pub keep_capabilities: u64,
     /// Hold in `ready` until released.
     pub hold: bool,
-    /// Processes that the filter protects besides the supervisor itself.
-    pub protected: Vec<i32>,
     /// How its network is judged; `None` leaves it alone.
     pub network: Option<NetworkRules>,
 }

@@ -17,7 +17,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::MsgFlags;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{ForkResult, getpid, setsid};
+use nix::unistd::{ForkResult, getpid, getppid, setsid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -79,9 +79,10 @@ impl<'a> Supervisor<'a> {
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
         let group = Group::create(&context.domain, slot)?;
         let (ours, theirs) = fdpass::packet_pair()?;
+        let protected = [context.daemon, getppid().as_raw(), getpid().as_raw()];
         let child = match process::fork_single_threaded()? {
             ForkResult::Parent { child } => child.as_raw(),
-            ForkResult::Child => process::exit_now(stub::run(theirs, context, group.as_ref())),
+            ForkResult::Child => process::exit_now(stub::run(theirs, context, group.as_ref(), protected)),
         };
         drop(theirs);
         Ok(Supervisor {

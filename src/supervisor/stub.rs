@@ -23,8 +23,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Runs the stub; returns the exit code of a failure.
-pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>) -> i32 {
-    let stub = Stub { socket, context, group, outside: None, bounding: 0 };
+///
+/// `protected` are the daemon, the zygote and the supervisor.
+pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>, protected: [i32; 3]) -> i32 {
+    let stub = Stub { socket, context, group, protected, outside: None, bounding: 0 };
     match stub.start() {
         Ok(never) => match never {},
         Err(_) => i32::from(OWN_FAILURE),
@@ -41,6 +43,7 @@ struct Stub<'a> {
     socket: OwnedFd,
     context: &'a Context,
     group: Option<&'a Group>,
+    protected: [i32; 3],
     /// The mount namespace that we left, for commands that keep the daemon's view.
     outside: Option<File>,
     /// The capability bounding set that we were started with.
@@ -181,11 +184,9 @@ impl Stub<'_> {
         }
         let notify = self.context.world.seccomp_notify;
         let grouped_tasks = self.group.is_some_and(Group::limits_pids);
-        let mut protected = spec.protected.clone();
-        protected.push(getppid().as_raw());
         let rules = Rules {
             main: getpid().as_raw(),
-            protected,
+            protected: self.protected,
             notify,
             count_tasks: notify && !grouped_tasks && spec.limits.pids.is_some(),
             network: self.gates(spec).then(|| NetworkCalls {
