@@ -3,11 +3,11 @@
 use super::attempt::Attempt;
 use super::engine::Shared;
 use super::execution::Execution;
+use super::handover::{Handed, Handover};
 use super::leftovers;
 use super::network::Proxied;
 use super::output::Stream;
 use super::pipes;
-use super::pool::Supervised;
 use super::request::Stdin;
 use super::status::{Conclusion, Outcome, Status, Stop, conclude};
 use super::view::ExecutionView;
@@ -15,12 +15,10 @@ use crate::agent_type::OnLimit;
 use crate::limits::LimitKey;
 use crate::limits::world::Containment;
 use crate::network::egress::{Rules, Verdict};
-use crate::supervisor::parcel::Parcel;
-use crate::supervisor::protocol::{self, Breach, Order, Spec};
+use crate::supervisor::protocol::{Breach, Spec};
 use crate::telemetry::executions::Ended;
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +58,8 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) execution: Arc<Execution>,
     job: Job,
+    /// The first attempt is under way already.
+    handed: Option<Handed>,
     concluded: bool,
 }
 
@@ -78,8 +78,8 @@ impl Drop for Driver {
 }
 
 impl Driver {
-    pub(super) fn new(shared: Arc<Shared>, execution: Arc<Execution>, job: Job) -> Driver {
-        Driver { shared, execution, job, concluded: false }
+    pub(super) fn new(shared: Arc<Shared>, execution: Arc<Execution>, job: Job, handed: Option<Handed>) -> Driver {
+        Driver { shared, execution, job, handed, concluded: false }
     }
 
     /// Who asked for the end, if anybody did.
@@ -124,10 +124,11 @@ impl Driver {
 
     async fn begin(&mut self) -> io::Result<Attempt> {
         self.execution.set_status(Status::Initializing);
-        let pipes = pipes::open(&self.job.stdin)?;
         let mut proxied = self.begin_proxy()?;
-        let supervised = self.hand_over(&pipes.child, proxied.as_ref()).await?;
-        drop(pipes.child);
+        let Handed { supervised, pipes } = match self.handed.take() {
+            Some(handed) => handed,
+            None => self.hand_over(proxied.as_ref()).await?,
+        };
         if let Some(proxied) = &mut proxied {
             proxied.handed_over();
         }
@@ -154,22 +155,12 @@ impl Driver {
         Ok(Some(proxied))
     }
 
-    fn pack(&self, proxied: Option<&Proxied>) -> io::Result<(Parcel, Option<OwnedFd>)> {
-        let Some((proxied, job)) = proxied.zip(self.job.egress.as_ref()) else { return Parcel::pack(&self.job.spec) };
-        let env = proxied.environment(&self.job.spec.env, &job.own_variables)?;
-        Parcel::pack(&Spec { env, ..self.job.spec.clone() })
-    }
-
     /// Gives the specification to a supervisor. A zygote that is behind is waited for, unless somebody asks for the end.
-    async fn hand_over(&self, child: &[OwnedFd; 3], proxied: Option<&Proxied>) -> io::Result<Supervised> {
-        let (parcel, beside) = self.pack(proxied)?;
-        let order = Order::Start(parcel);
-        let mut fds: Vec<BorrowedFd<'_>> = child.iter().map(AsFd::as_fd).collect();
-        fds.extend(proxied.and_then(Proxied::listener).map(AsFd::as_fd));
-        fds.extend(beside.as_ref().map(AsFd::as_fd));
+    async fn hand_over(&self, proxied: Option<&Proxied>) -> io::Result<Handed> {
+        let handover = Handover::prepare(&self.job, proxied)?;
         let deadline = Instant::now() + ZYGOTE_PATIENCE;
         loop {
-            match self.try_hand_over(&order, &fds) {
+            match handover.send(&self.shared.pool, proxied) {
                 Err(error)
                     if error.kind() == io::ErrorKind::WouldBlock
                         && Instant::now() < deadline
@@ -177,19 +168,9 @@ impl Driver {
                 {
                     sleep(ZYGOTE_TRY_AGAIN).await;
                 }
-                result => return result,
+                result => return result.map(|supervised| handover.done(supervised)),
             }
         }
-    }
-
-    /// One that died in reserve is replaced once.
-    fn try_hand_over(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<Supervised> {
-        let attempt = || -> io::Result<Supervised> {
-            let supervised = self.shared.pool.take()?;
-            protocol::offer(supervised.socket.as_fd(), order, fds)?;
-            Ok(supervised)
-        };
-        attempt().or_else(|_| attempt())
     }
 
     /// The one end. What survives the main process by permission is followed until it is gone.

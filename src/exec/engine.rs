@@ -3,6 +3,7 @@
 use super::driver::{Driver, EgressJob, Job};
 use super::events::Events;
 use super::execution::Execution;
+use super::handover::Handover;
 use super::id;
 use super::journal::{Journal, Restored};
 use super::leftovers;
@@ -208,13 +209,7 @@ impl Engine {
         let (cwd, work_dir) = self.work_dir(&id, &request, &resolved)?;
         let spec = self.spec(&id, &request, &resolved, &cwd, work_dir.is_some());
         let spec = spec.map_err(|error| StartError::Internal(error.to_string()))?;
-        let view = self.view(&id, now, &request, &resolved, &spec);
-        let file = inner.shared.journal.output(&id, resolved.agent_type.output_bytes);
-        let output = Arc::new(Output::new(file));
-        inner.shared.telemetry.executions.started(&resolved.agent_type.name);
-        let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));
-        inner.shared.table.insert(execution.clone());
-        let egress = resolved.policy.map(|policy| EgressJob {
+        let egress = resolved.policy.clone().map(|policy| EgressJob {
             rules: Rules {
                 policy,
                 limit: resolved.limits.network_requests,
@@ -227,12 +222,19 @@ impl Engine {
         let job = Job {
             spec,
             egress,
-            stdin: request.stdin,
+            stdin: request.stdin.clone(),
             retries: request.retries,
             work_dir,
             keep_work_dir: request.keep_work_dir,
         };
-        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), job).drive());
+        let handed = Handover::at_once(&job, &inner.shared.pool);
+        let view = self.view(&id, now, &request, &resolved, &job.spec);
+        let file = inner.shared.journal.output(&id, resolved.agent_type.output_bytes);
+        let output = Arc::new(Output::new(file));
+        inner.shared.telemetry.executions.started(&resolved.agent_type.name);
+        let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));
+        inner.shared.table.insert(execution.clone());
+        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), job, handed).drive());
         Ok(execution)
     }
 

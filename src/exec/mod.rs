@@ -8,6 +8,7 @@ pub mod env;
 pub mod events;
 mod execution;
 mod feed;
+mod handover;
 mod id;
 mod journal;
 mod leftovers;

@@ -33,8 +33,8 @@ const CREDIT_MAX: Duration = Duration::from_millis(200);
 /// Both sides of the three streams.
 #[derive(Debug)]
 pub struct Pipes {
-    /// for the child: stdin, stdout, stderr
-    pub child: [OwnedFd; 3],
+    /// for the child: stdin, stdout, stderr; nothing once it has them
+    pub child: Option<[OwnedFd; 3]>,
     /// where its stdin comes from, when it is a pipe
     pub stdin: Option<pipe::Sender>,
     /// its stdout
@@ -55,7 +55,7 @@ pub fn open(stdin: &Stdin) -> io::Result<Pipes> {
     let (out_read, out_write) = pipe2(OFlag::O_CLOEXEC)?;
     let (err_read, err_write) = pipe2(OFlag::O_CLOEXEC)?;
     Ok(Pipes {
-        child: [child_in, out_write, err_write],
+        child: Some([child_in, out_write, err_write]),
         stdin: ours_in,
         stdout: pipe::Receiver::from_owned_fd(out_read)?,
         stderr: pipe::Receiver::from_owned_fd(err_read)?,
