@@ -89,12 +89,17 @@ impl Server {
         }
         let answers = Arc::new(OnSurface { service: self.service.clone(), surface });
         let server = self.clone();
-        execd_wire::serve(io, answers, &self.drain, move |state, panicked| {
-            if panicked {
-                server.telemetry.panics.inc();
-            }
-            server.leave(state);
-        });
+        execd_wire::serve(
+            io,
+            answers,
+            &self.drain,
+            Box::new(move |state, panicked| {
+                if panicked {
+                    server.telemetry.panics.inc();
+                }
+                server.leave(state);
+            }),
+        );
     }
 
     /// Out of descriptors or memory: give the spare descriptor up to turn one client away, then wait.

@@ -125,14 +125,14 @@ impl Proxied {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let proxy = self.proxy.clone();
-        self.proxy.run(async move {
+        self.proxy.run(Box::pin(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if let Ok(client) = client.into_std() {
                     // One too many is closed.
                     let _ = proxy.serve(client.into());
                 }
             }
-        });
+        }));
         Ok(())
     }
 

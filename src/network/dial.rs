@@ -6,21 +6,18 @@ use super::egress::Egress;
 use super::host::Host;
 use super::refusal::Refusal;
 use super::stream;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
-/// Waiting for a name's addresses.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
-/// Waiting for one address while there are others; and for the last one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const LAST_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Waiting for one address while there are others, in milliseconds; and for the last one.
+const CONNECT_MS: u32 = 3_000;
+const LAST_CONNECT_MS: u32 = 30_000;
 
 /// Connects to where an allowed request goes.
 ///
@@ -72,40 +69,40 @@ fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || address.is_unspecified() || own().map_or(true, |own| own == address)
 }
 
-/// Asks the system's resolver in a thread of its own, a few at a time. One that has given up keeps its place until the resolver answers.
+/// Asks the system's resolver in a thread of its own, a few at a time. Who has given up keeps the place until the resolver answers.
 async fn look_up(lookups: &Arc<Semaphore>, name: &str, port: u16) -> Result<Vec<IpAddr>, Refusal> {
-    let slow = || Refusal::TooSlow(format!("no answer from the resolver about {name}"));
-    let unknown = |error: &dyn std::fmt::Display| Refusal::Unreachable(format!("look up {name}: {error}"));
-    let asked = async {
-        let place = lookups.clone().acquire_owned().await.map_err(|error| unknown(&error))?;
-        let asked = name.to_owned();
-        let answer = tokio::task::spawn_blocking(move || {
-            let answer = (asked.as_str(), port).to_socket_addrs().map(|all| all.map(|each| each.ip()).collect());
-            drop(place);
-            answer
-        });
-        answer.await.map_err(|error| unknown(&error))?.map_err(|error| unknown(&error))
-    };
-    timeout(LOOKUP_TIMEOUT, asked).await.map_err(|_| slow())?
+    let unknown = |error: io::Error| Refusal::Unreachable(format!("look up {name}: {error}"));
+    let place = lookups.clone().acquire_owned().await.map_err(io::Error::other).map_err(unknown)?;
+    let asked = name.to_owned();
+    let answer = tokio::task::spawn_blocking(move || {
+        let answer = (asked.as_str(), port).to_socket_addrs().map(|all| all.map(|each| each.ip()).collect());
+        drop(place);
+        answer
+    });
+    answer.await.map_err(io::Error::from).flatten().map_err(unknown)
 }
 
 async fn connect(host: &Host, port: u16, addresses: &[IpAddr]) -> Result<TcpStream, Refusal> {
-    let mut last = None;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for (n, address) in addresses.iter().enumerate() {
-        let patience = if n + 1 == addresses.len() { LAST_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
-        match timeout(patience, TcpStream::connect(SocketAddr::new(*address, port))).await {
-            Ok(Ok(connected)) => {
+        let patience = if n + 1 == addresses.len() { LAST_CONNECT_MS } else { CONNECT_MS };
+        match connect_to(SocketAddr::new(*address, port), patience).await {
+            Ok(connected) => {
                 stream::tune(&connected);
                 return Ok(connected);
             }
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => {}
+            Err(error) => last = error,
         }
     }
-    Err(match last {
-        Some(error) => Refusal::Unreachable(format!("connect to {host}:{port}: {error}")),
-        None => Refusal::TooSlow(format!("no answer from {host}:{port}")),
-    })
+    let text = format!("connect to {host}:{port}: {last}");
+    Err(if last.kind() == io::ErrorKind::TimedOut { Refusal::TooSlow(text) } else { Refusal::Unreachable(text) })
+}
+
+async fn connect_to(address: SocketAddr, patience_ms: u32) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Without it an address that does not answer takes all the time.
+    let _ = setsockopt(&socket, sockopt::TcpUserTimeout, &patience_ms);
+    socket.connect(address).await
 }
 
 #[cfg(test)]

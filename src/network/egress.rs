@@ -172,12 +172,12 @@ impl Egress {
         (self.rules.limit, self.book().requests[Verdict::Allowed as usize])
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
-        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    pub(super) fn sent(&self, bytes: u64) {
+        self.bytes_out.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn received(&self, bytes: usize) {
-        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    pub(super) fn received(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Relaxed);
     }
 
     /// The figures of this moment.

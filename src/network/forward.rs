@@ -1,12 +1,12 @@
 //! Plain requests: each is judged, sent over a connection of its own, and its answer streamed back.
 
 use super::connect_head::{FIELDS_MAX, HEAD_MAX};
-use super::egress::{Egress, Verdict};
+use super::egress::Egress;
 use super::fields::{self, Sent};
 use super::framing::Framing;
 use super::proxy::Proxy;
 use super::refusal::{PROBLEM, Refusal};
-use super::stream::{IDLE, READ_SIZE, read_more, write_all};
+use super::stream::{READ_SIZE, read_more, write_all};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use execd_wire::Running;
@@ -19,7 +19,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 /// Answers one request; a refusal is an answer as well.
 pub(super) async fn answer(proxy: Arc<Proxy>, request: Request<Incoming>, running: Running) -> Response<Body> {
@@ -43,27 +42,19 @@ async fn pass_on(
         return Err(Refusal::Malformed("CONNECT must be the first request of a connection"));
     }
     let (host, port) = fields::target(request.uri())?;
-    let to = || format!("{host}:{port}");
-    match proxy.egress.judge(&host, port) {
-        Verdict::Allowed => {}
-        Verdict::Limit => return Err(Refusal::Limit { to: to() }),
-        Verdict::Domain => return Err(Refusal::Domain { to: to(), why: "" }),
-    }
-    let upstream = Arc::new(proxy.dial(&host, port).await?);
+    let upstream = Arc::new(proxy.open(&host, port).await?);
     fields::strip(request.headers_mut());
     let body = sent(&request);
     let head = fields::request_head(&request, &host, port, body);
-    let failed = |error: io::Error| Refusal::Unreachable(format!("{}: {error}", to()));
-    proxy.egress.sent(head.len());
+    let failed = |error: io::Error| Refusal::Unreachable(format!("{host}:{port}: {error}"));
+    proxy.egress.sent(head.len() as u64);
     write_all(&upstream, &head).await.map_err(failed)?;
     let method = request.method().clone();
     if body != Sent::Nothing {
-        let upload = upload(proxy.clone(), request.into_body(), upstream.clone(), body);
-        proxy.run(upload);
+        proxy.run(Box::pin(upload(proxy.clone(), request.into_body(), upstream.clone(), body)));
     }
-    let answered = timeout(IDLE, read_answer(&proxy.egress, &upstream, &method)).await;
-    let (mut response, buffer, framing) =
-        answered.map_err(|_| Refusal::TooSlow(format!("no answer from {}", to())))?.map_err(failed)?;
+    let answer = read_answer(&proxy.egress, &upstream, &method).await;
+    let (mut response, buffer, framing) = answer.map_err(failed)?;
     fields::strip(response.headers_mut());
     fields::add_via(response.headers_mut());
     if let Framing::Length(length) = framing
@@ -98,7 +89,7 @@ async fn upload(proxy: Arc<Proxy>, mut body: Incoming, upstream: Arc<TcpStream>,
             return;
         };
         let Ok(data) = frame.into_data() else { continue };
-        proxy.egress.sent(data.len());
+        proxy.egress.sent(data.len() as u64);
         let written = match how {
             Sent::Chunked if data.is_empty() => Ok(()),
             Sent::Chunked => {
@@ -129,7 +120,7 @@ async fn read_answer(
         if read_more(upstream, &mut buffer, READ_SIZE).await? == 0 {
             return Err(wrong("it ended the connection without an answer"));
         }
-        egress.received(buffer.len() - before);
+        egress.received((buffer.len() - before) as u64);
         while let Some((length, response)) = parse_answer(&buffer).ok_or_else(|| wrong("its answer is not HTTP"))? {
             let _head = buffer.split_to(length);
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -197,7 +188,7 @@ impl hyper::body::Body for Answer {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Ok(read) => this.egress.received(read),
+                Ok(read) => this.egress.received(read as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }

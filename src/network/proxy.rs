@@ -2,14 +2,15 @@
 //!
 //! It listens nowhere. Connections come from the execution's supervisor, which has made sure whose they are.
 
-use super::connect_head::METHOD;
+use super::connect_head::{self, ConnectHead, METHOD};
 use super::dial;
-use super::egress::Egress;
+use super::egress::{Egress, Verdict};
 use super::forward;
 use super::host::Host;
 use super::refusal::Refusal;
-use super::stream;
+use super::stream::{self, SMALL_READ};
 use super::tunnel;
+use bytes::BytesMut;
 use execd_wire::drain::{self, DrainTrigger, DrainWatcher, Phase};
 use execd_wire::{Answer, Answers, Io, State};
 use hyper::Request;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -29,6 +31,8 @@ pub const CONNECTIONS_MAX: usize = 64;
 const LOOKUPS_MAX: usize = 4;
 /// A connection must show its first request within this time.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Looking a name up and connecting to one of its addresses.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(45);
 /// Between two looks at a first request that has come in part.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -64,7 +68,7 @@ impl Proxy {
         socket.set_nonblocking(true)?;
         let client = TcpStream::from_std(socket)?;
         stream::tune(&client);
-        self.run(self.clone().attend(client, place));
+        self.run(Box::pin(self.clone().attend(client, place)));
         Ok(())
     }
 
@@ -81,12 +85,20 @@ impl Proxy {
         &self.egress
     }
 
-    pub(super) async fn dial(&self, host: &Host, port: u16) -> Result<TcpStream, Refusal> {
-        dial::dial(&self.egress, &self.lookups, host, port).await
+    /// Judges a request, and connects to where it goes.
+    pub(super) async fn open(&self, host: &Host, port: u16) -> Result<TcpStream, Refusal> {
+        let to = format!("{host}:{port}");
+        match self.egress.judge(host, port) {
+            Verdict::Allowed => {}
+            Verdict::Limit => return Err(Refusal::Limit { to }),
+            Verdict::Domain => return Err(Refusal::Domain { to, why: "" }),
+        }
+        let dialled = timeout(DIAL_TIMEOUT, dial::dial(&self.egress, &self.lookups, host, port)).await;
+        dialled.unwrap_or_else(|_| Err(Refusal::TooSlow(format!("{to} did not answer"))))
     }
 
     /// Runs something until its end or that of the proxy.
-    pub fn run(&self, what: impl Future<Output = ()> + Send + 'static) {
+    pub fn run(&self, what: Pin<Box<dyn Future<Output = ()> + Send>>) {
         let end = self.end.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -97,26 +109,41 @@ impl Proxy {
     }
 
     async fn attend(self: Arc<Self>, client: TcpStream, place: OwnedSemaphorePermit) {
-        match timeout(FIRST_TIMEOUT, begins_with_connect(&client)).await {
-            Ok(Ok(true)) => tunnel::run(&self, &client).await,
-            Ok(Ok(false)) => {
+        let mut bytes = BytesMut::new();
+        match timeout(FIRST_TIMEOUT, first(&client, &mut bytes)).await {
+            Ok(Ok(Some(head))) => tunnel::run(&self, &client, &head, bytes.split_off(head.length)).await,
+            Ok(Ok(None)) => {
                 let end = self.end.clone();
-                execd_wire::serve(Io::new(client), Arc::new(Plain(self)), &end, move |_, _| drop(place));
+                execd_wire::serve(Io::new(client), Arc::new(Plain(self)), &end, Box::new(move |_, _| drop(place)));
             }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(Some(refusal))) => tunnel::refuse(&self, &client, &refusal),
+            Ok(Err(None)) | Err(_) => {}
         }
     }
 }
 
-/// Looks at the first bytes and leaves them where they are. A tunnel is no HTTP after its head, so the HTTP engine never sees it.
-async fn begins_with_connect(client: &TcpStream) -> io::Result<bool> {
+/// The head of a `CONNECT`, or nothing for a plain request, which is left where it is: a tunnel is no HTTP after its head, so the HTTP
+/// engine never sees one. To a client that left nothing is to be said.
+async fn first(client: &TcpStream, bytes: &mut BytesMut) -> Result<Option<ConnectHead>, Option<Refusal>> {
     let mut first = [0; METHOD.len()];
     loop {
-        let length = client.peek(&mut first).await?;
-        if length == METHOD.len() || first[..length] != METHOD[..length] || length == 0 {
-            return Ok(first == METHOD);
+        let length = client.peek(&mut first).await.map_err(|_| None)?;
+        if length == 0 || first[..length] != METHOD[..length] {
+            return Ok(None);
+        }
+        if length == METHOD.len() {
+            break;
         }
         sleep(LOOK_AGAIN).await;
+    }
+    loop {
+        if let Some(head) = connect_head::parse(bytes)? {
+            return Ok(Some(head));
+        }
+        match stream::read_more(client, bytes, SMALL_READ).await {
+            Ok(0) | Err(_) => return Err(None),
+            Ok(_) => {}
+        }
     }
 }
 

@@ -10,9 +10,11 @@ use tokio::net::TcpStream;
 const PEER_TIMEOUT_MS: u32 = 120_000;
 /// A peer that has been silent this long is asked whether it is there: seconds until then, between questions, and their number.
 const KEEP_ALIVE: (u32, u32, u32) = (60, 15, 4);
-/// One read, in bytes.
+/// One read while a connection carries little, in bytes.
+pub(super) const SMALL_READ: usize = 16 * 1024;
+/// One read of an answer, in bytes.
 pub(super) const READ_SIZE: usize = 64 * 1024;
-/// A peer must send something, or take something, within this time.
+/// Tunnels in which nothing moves for this long, or twice as long, are ended.
 pub(super) const IDLE: Duration = Duration::from_secs(900);
 
 /// Options of every connection; a kernel that has one of them not does without.

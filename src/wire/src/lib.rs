@@ -13,4 +13,4 @@ mod protocol;
 
 pub use connection::{Io, Running, State};
 pub use panic::{CatchPanic, Panicked, catch};
-pub use protocol::{Answer, Answers, serve};
+pub use protocol::{Answer, Answers, Ended, serve};

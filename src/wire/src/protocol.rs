@@ -42,13 +42,11 @@ pub trait Answers: Send + Sync {
     fn recall(&self, _bytes: &[u8], _now: Instant, _give: &mut dyn FnMut(&[u8], usize)) {}
 }
 
+/// Hears that a connection has ended, and whether it panicked.
+pub type Ended = Box<dyn FnOnce(&Arc<State>, bool) + Send>;
+
 /// Serves a connection in a task of its own; `ended` hears whether it panicked.
-pub fn serve(
-    io: Io,
-    answers: Arc<dyn Answers>,
-    drain: &DrainWatcher,
-    ended: impl FnOnce(&Arc<State>, bool) + Send + 'static,
-) {
+pub fn serve(io: Io, answers: Arc<dyn Answers>, drain: &DrainWatcher, ended: Ended) {
     let drain = drain.connection();
     tokio::spawn(async move {
         let state = io.state();
