@@ -1,4 +1,4 @@
-//! `GET /v1/events`: every change of every execution as server-sent events. `Last-Event-ID` resumes within the newest thousand; what
+//! `GET /v1/events`: every change of every execution, and refused network requests, as server-sent events. `Last-Event-ID` resumes within the newest thousand; what
 //! is older, or fell out of a slow reader's queue, is told as an event `gap`.
 
 use super::Shared;
@@ -49,7 +49,8 @@ pub(super) async fn events(
 fn frame(event: &Event) -> Bytes {
     // An event holds nothing that JSON cannot.
     let json = serde_json::to_string(event).unwrap_or_default();
-    sse::event(Some("status"), Some(&event.seq.to_string()), &json)
+    let name = if event.refused.is_some() { "refused" } else { "status" };
+    sse::event(Some(name), Some(&event.seq.to_string()), &json)
 }
 
 fn gap(missed: u64) -> Bytes {

@@ -6,8 +6,8 @@ use super::problem::Problem;
 use super::routes::Asked;
 use crate::agent_type::AgentType;
 use crate::exec::{Engine, Status};
+use crate::limits::Enforcement;
 use crate::limits::world::Containment;
-use crate::limits::{Enforcement, LimitKey};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
@@ -132,13 +132,14 @@ fn decide(checks: &[(&'static str, bool)], panics: u64, counts: &Counts) -> Vec<
 #[derive(Serialize)]
 pub(super) struct EnforcementBody {
     pub(super) containment: Containment,
-    pub(super) enforcement: BTreeMap<LimitKey, Enforcement>,
+    pub(super) enforcement: BTreeMap<&'static str, Enforcement>,
     pub(super) notes: Vec<String>,
 }
 
 impl EnforcementBody {
     pub(super) fn of(engine: &Engine) -> Self {
-        let enforcement = engine.enforcement().into_iter().collect();
+        let limits = engine.enforcement().into_iter().map(|(key, row)| (key.key(), row));
+        let enforcement = limits.chain([("allowed_domains", engine.domain_enforcement())]).collect();
         Self { containment: engine.containment(), enforcement, notes: engine.notes().to_vec() }
     }
 }

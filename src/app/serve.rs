@@ -294,10 +294,11 @@ impl Daemon {
         main
     }
 
-    /// Agent types anew; a broken file changes nothing.
+    /// Agent types anew; a broken file changes nothing. What names mean is taken from the system's files again.
     fn reload(&self, config_file: Option<&str>) {
+        self.engine.renew_names();
         let Some(file) = config_file else {
-            self.telemetry.log.warn("SIGHUP without a configuration file: nothing to reload", &[]);
+            self.telemetry.log.warn("SIGHUP without a configuration file: agent types stay as they are", &[]);
             return;
         };
         let loaded = read_text(Path::new(file))

@@ -10,8 +10,8 @@ use super::terminal::{Terminal, Tone};
 use crate::limits::LimitKey;
 use serde_json::Value;
 
-/// Rows of protection that fit below nine limits on 24 lines.
-const MAX_PROTECTION_ROWS: usize = 8;
+/// Rows of protection that fit below nine limits and the allowed domains on 24 lines.
+const MAX_PROTECTION_ROWS: usize = 7;
 
 /// Asks the daemon, or looks at this machine when there is none.
 pub(super) fn run(asked: &Asked<Doctor>, terminal: Terminal, offline: &dyn Fn() -> Value) -> Result<u8, TaskError> {
@@ -117,8 +117,12 @@ mod tests {
 
     fn sample() -> Value {
         let row = json!({"mechanism": "watchdog", "strength": "sampled", "detail": "KILL within 50 ms of crossing at up to 1 GB/s of growth; page cache never kills"});
-        let enforcement: serde_json::Map<String, Value> =
-            LimitKey::ALL.iter().map(|key| (key.key().to_owned(), row.clone())).collect();
+        let enforcement: serde_json::Map<String, Value> = LimitKey::ALL
+            .iter()
+            .map(|key| key.key())
+            .chain(["allowed_domains"])
+            .map(|key| (key.to_owned(), row.clone()))
+            .collect();
         let promise =
             json!({"holds": true, "detail": "daemon and supervisors are non-dumpable before any execution exists"});
         let protection: serde_json::Map<String, Value> =
@@ -132,7 +136,7 @@ mod tests {
         // One line of health, one empty line and the prompt stand around it.
         assert!(text.lines().count() + 3 <= 24, "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains("3 more") && text.contains('…'), "{text}");
+        assert!(text.contains("4 more") && text.contains('…'), "{text}");
     }
 
     #[test]

@@ -214,6 +214,8 @@ impl Engine {
                 policy,
                 limit: resolved.limits.network_requests,
                 control_ports: inner.surroundings.control_ports.clone(),
+                pinned: inner.surroundings.pinned.clone(),
+                uid: resolved.uid.unwrap_or(inner.daemon_uid),
             },
             on_limit: resolved.agent_type.on_network,
             own_variables: request.env.iter().map(|(name, _)| name.clone()).collect(),
@@ -300,7 +302,7 @@ impl Engine {
     }
 
     fn network_rules(&self, resolved: &Resolved) -> NetworkRules {
-        let Surroundings { control_ports, control_guarded, resolvers } = self.inner.surroundings.clone();
+        let Surroundings { control_ports, control_guarded, resolvers, .. } = self.inner.surroundings.clone();
         NetworkRules {
             limit: resolved.limits.network_requests,
             on_limit: resolved.agent_type.on_network,
@@ -371,6 +373,11 @@ impl Engine {
         plan::table(&self.inner.world, self.typical())
     }
 
+    /// What holds a list of allowed domains of an ordinary typed execution.
+    pub fn domain_enforcement(&self) -> Enforcement {
+        super::network::enforcement(plan::plan(LimitKey::NetworkRequests, &self.inner.world, self.typical()))
+    }
+
     fn typical(&self) -> Subject {
         Subject { other_uid: self.inner.user.is_some_and(|(uid, _)| uid != self.inner.daemon_uid), ..Subject::TYPICAL }
     }
@@ -398,6 +405,11 @@ impl Engine {
     /// Replaces the agent types; executions that run keep what they were started with.
     pub fn set_agent_types(&self, types: AgentTypes) {
         *self.inner.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(types);
+    }
+
+    /// From now on names mean what the system's files say at this moment.
+    pub fn renew_names(&self) {
+        self.inner.surroundings.pinned.renew();
     }
 
     /// Most executions that may be active.

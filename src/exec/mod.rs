@@ -30,7 +30,7 @@ pub use engine::{Engine, Parts};
 pub use execution::{Execution, MAX_INLINE_STDIN, Refused};
 pub use id::is_valid as is_valid_id;
 pub use journal::Journal;
-pub use network::Surroundings;
+pub use network::{Surroundings, enforcement as domain_enforcement};
 pub use pool::Pool;
 pub use request::{StartError, StartRequest, Stdin};
 pub use status::{Reason, Status, Stop, parse_signal, signal_name};

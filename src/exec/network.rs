@@ -5,6 +5,7 @@ use super::request::StartError;
 use crate::agent_type::{AgentType, OnLimit};
 use crate::limits::{Enforcement, Mechanism, Strength};
 use crate::network::egress::{DESTINATIONS_MAX, Destination, Egress, Observer, Rules, Verdict};
+use crate::network::pinned::Pinned;
 use crate::network::policy::{Policy, RuleList};
 use crate::network::proxy::Proxy;
 use crate::supervisor::protocol::{self, Contact, NetworkUsage};
@@ -24,6 +25,8 @@ pub struct Surroundings {
     pub control_guarded: bool,
     /// name servers
     pub resolvers: Vec<IpAddr>,
+    /// what decides what names mean
+    pub pinned: Arc<Pinned>,
 }
 
 /// Name of the request's member.
@@ -55,8 +58,8 @@ pub(super) fn policy(agent_type: &AgentType, asked: Option<&[String]>) -> Result
     Ok((!lists.is_empty()).then(|| Policy::new(lists)))
 }
 
-/// What holds the number of requests where they go through the proxy.
-pub(super) fn enforcement(gate: Enforcement) -> Enforcement {
+/// What holds a list of domains, and the number of requests that go through the proxy, beside this gate.
+pub fn enforcement(gate: Enforcement) -> Enforcement {
     let (strength, detail) = match gate.strength {
         Strength::Unavailable => {
             (Strength::Advisory, "the egress proxy counts; without the gate a program can go around it")

@@ -19,6 +19,9 @@ const ADDRESSES_MAX: usize = 8;
 const CONNECT_MS: u32 = 3_000;
 const LAST_CONNECT_MS: u32 = 30_000;
 
+const CHANGED: &str = "/etc/hosts or /etc/resolv.conf was changed since the daemon started, and the execution's user may do that; \
+                       restart the daemon, or send it a SIGHUP, if that is right";
+
 /// Connects to where an allowed request goes.
 ///
 /// # Errors
@@ -31,7 +34,7 @@ pub(super) async fn dial(
 ) -> Result<TcpStream, Refusal> {
     let addresses = match host {
         Host::Address(address) => vec![*address],
-        Host::Name(name) => look_up(lookups, name, port).await?,
+        Host::Name(name) => look_up(egress, lookups, name, port).await?,
     };
     let may = |address: &IpAddr| may_connect(egress, host, *address, port);
     let allowed: Vec<IpAddr> = addresses.into_iter().filter(may).take(ADDRESSES_MAX).collect();
@@ -70,14 +73,16 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// Asks the system's resolver in a thread of its own, a few at a time. Who has given up keeps the place until the resolver answers.
-async fn look_up(lookups: &Arc<Semaphore>, name: &str, port: u16) -> Result<Vec<IpAddr>, Refusal> {
+async fn look_up(egress: &Egress, lookups: &Arc<Semaphore>, name: &str, port: u16) -> Result<Vec<IpAddr>, Refusal> {
     let unknown = |error: io::Error| Refusal::Unreachable(format!("look up {name}: {error}"));
     let place = lookups.clone().acquire_owned().await.map_err(io::Error::other).map_err(unknown)?;
     let asked = name.to_owned();
+    let names_hold = egress.names_hold();
     let answer = tokio::task::spawn_blocking(move || {
         let answer = (asked.as_str(), port).to_socket_addrs().map(|all| all.map(|each| each.ip()).collect());
         drop(place);
-        answer
+        // Behind the lookup: a change before it is seen as well.
+        if names_hold() { answer } else { Err(io::Error::other(CHANGED)) }
     });
     answer.await.map_err(io::Error::from).flatten().map_err(unknown)
 }

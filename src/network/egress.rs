@@ -3,12 +3,13 @@
 //! Every plain request and every `CONNECT` is judged here, alone and before anything goes out.
 
 use super::host::Host;
+use super::pinned::Pinned;
 use super::policy::Policy;
 use crate::sys::time::unix_ms;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Destinations that are remembered.
 pub const DESTINATIONS_MAX: usize = 16;
@@ -59,7 +60,7 @@ pub trait Observer: Send + Sync {
 }
 
 /// What is to be held.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     /// which destinations
     pub policy: Policy,
@@ -67,6 +68,10 @@ pub struct Rules {
     pub limit: Option<u64>,
     /// where the daemon listens: on a local address never a destination
     pub control_ports: Vec<u16>,
+    /// the files that decide what names mean
+    pub pinned: Arc<Pinned>,
+    /// who could change them: the user of the execution
+    pub uid: u32,
 }
 
 /// Figures of one execution at its proxy.
@@ -167,6 +172,12 @@ impl Egress {
         self.rules.control_ports.contains(&port)
     }
 
+    /// Says whether names mean what they meant when the daemon started.
+    pub(super) fn names_hold(&self) -> impl Fn() -> bool + Send + 'static {
+        let (pinned, uid) = (self.rules.pinned.clone(), self.rules.uid);
+        move || pinned.holds_for(uid)
+    }
+
     /// The limit and how much of it is used.
     pub(super) fn budget(&self) -> (Option<u64>, u64) {
         (self.rules.limit, self.book().requests[Verdict::Allowed as usize])
@@ -222,7 +233,6 @@ impl std::fmt::Debug for Egress {
 pub(super) mod tests {
     use super::super::policy::{Fallback, RuleList};
     use super::*;
-    use std::sync::Arc;
 
     #[derive(Default)]
     pub(crate) struct Heard(pub(crate) Mutex<Vec<String>>);
@@ -240,7 +250,7 @@ pub(super) mod tests {
     pub(crate) fn egress(entries: &[&str], limit: Option<u64>) -> (Arc<Egress>, Arc<Heard>) {
         let heard = Arc::new(Heard::default());
         let policy = Policy::new([RuleList::parse(entries.iter().copied(), Fallback::Deny).unwrap()]);
-        let rules = Rules { policy, limit, control_ports: Vec::new() };
+        let rules = Rules { policy, limit, ..Rules::default() };
         (Arc::new(Egress::new(rules, Box::new(heard.clone()))), heard)
     }
 

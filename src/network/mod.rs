@@ -12,6 +12,7 @@ mod forward;
 mod framing;
 mod hello;
 pub mod host;
+pub mod pinned;
 pub mod policy;
 pub mod proxy;
 mod refusal;

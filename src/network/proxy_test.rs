@@ -347,7 +347,7 @@ async fn the_daemon_itself_is_no_destination() {
         super::super::policy::Fallback::Deny,
     )
     .unwrap()]);
-    let rules = super::super::egress::Rules { policy, limit: None, control_ports: vec![port] };
+    let rules = super::super::egress::Rules { policy, control_ports: vec![port], ..Default::default() };
     let proxy = Proxy::new(Arc::new(Egress::new(rules, Box::new(Arc::new(Heard::default())))));
     for host in ["127.0.0.1", "127.8.8.8", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"] {
         let answer = exchange(&proxy, get(&format!("http://{host}:{port}/"))).await;

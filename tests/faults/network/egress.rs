@@ -295,3 +295,43 @@ fn the_daemon_is_no_destination_and_silence_is_no_answer() {
         assert!(seconds < 1.0, "{seconds}");
     });
 }
+
+#[test]
+fn who_rewrites_what_names_mean_is_told_no_more_names() {
+    inside(|network, daemon| {
+        // In the box the file is its own.
+        let line = format!(
+            "{} echo '# mine' >> /etc/resolv.conf; {}",
+            curl("", &["http://allowed.test/"]),
+            curl("", &["http://allowed.test/", "http://203.0.113.20/"])
+        );
+        let (codes, finished) = run(daemon, &shell(&line.replace("true echo", "true; echo"), &ALLOWED));
+        assert_eq!(codes, ["200/000", "502/000", "200/000"], "{finished:#?}");
+        assert_eq!(network.seen().tcp, 2);
+        daemon.signal(nix::sys::signal::Signal::SIGHUP);
+        let mut codes = Vec::new();
+        for _ in 0..50 {
+            codes = run(daemon, &shell(&curl("", &["http://allowed.test/"]), &ALLOWED)).0;
+            if codes == ["200/000"] {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(codes, ["200/000"]);
+        assert_eq!(daemon.enforcement("allowed_domains").0, "proxy");
+    });
+}
+
+#[test]
+fn refusals_are_events() {
+    inside(|_, daemon| {
+        run(daemon, &shell(&curl("", &["http://denied.test/"]), &ALLOWED));
+        let mut events = daemon.client.events("/v1/events", Some("0"));
+        events.patience(Duration::from_secs(5));
+        let refused = events.find(|event| event.name == "refused").expect("an event").json();
+        assert_eq!(
+            (&refused["refused"]["to"], &refused["refused"]["verdict"]),
+            (&"denied.test:80".into(), &"domain".into())
+        );
+    });
+}
