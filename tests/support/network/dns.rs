@@ -16,6 +16,11 @@ pub const TABLE: &[(&str, &[&str])] = &[
     ("www.allowed.test", &["203.0.113.21"]),
     ("denied.test", &["203.0.113.30"]),
     ("alias.test", &["203.0.113.20"]),
+    // Addresses that are public by their number; nothing leaves the box, so they are the peer's.
+    ("public.test", &["45.67.89.20"]),
+    ("www.public.test", &["45.67.89.21", "2a12:3456:789a::21"]),
+    ("other.test", &["45.67.89.30"]),
+    ("mixed-public.test", &["45.67.89.20", "127.0.0.1"]),
     // Names that point where nobody may be led.
     ("loopback.test", &["127.0.0.1"]),
     ("loopback6.test", &["::1"]),

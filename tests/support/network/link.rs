@@ -15,6 +15,8 @@ addr add 2001:db8::1/64 dev eth0 nodad
 route add local 203.0.113.0/24 dev lo
 route add local 2001:db8:1::/64 dev lo
 addr add 2001:db8:1::1/128 dev lo nodad
+route add local 45.67.89.0/24 dev lo
+route add local 2a12:3456:789a::/64 dev lo
 ";
 
 /// The box's end. The last two routes lead to a peer that does not own them and does not forward: silence.
@@ -24,6 +26,8 @@ addr add 192.0.2.2/24 dev eth0
 addr add 2001:db8::2/64 dev eth0 nodad
 route add 203.0.113.0/24 via 192.0.2.1
 route add 2001:db8:1::/64 via 2001:db8::1
+route add 45.67.89.0/24 via 192.0.2.1
+route add 2a12:3456:789a::/64 via 2001:db8::1
 route add 198.51.100.0/24 via 192.0.2.1
 route add 2001:db8:dead::/64 via 2001:db8::1
 ";

@@ -26,7 +26,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Echoes on TCP and, at this one address, on UDP. Every address of 203.0.113.0/24 and 2001:db8:1::/64 is the peer's.
+/// Echoes on TCP and, at this one address, on UDP. Every address of 203.0.113.0/24 and 2001:db8:1::/64 is the peer's, and so is
+/// every one of 45.67.89.0/24 and 2a12:3456:789a::/64, which are no documentation's but public by their numbers.
 pub const ECHO: &str = "203.0.113.1:7";
 pub const ECHO_V6: &str = "[2001:db8:1::1]:7";
 pub const ECHO_MAPPED: &str = "[::ffff:203.0.113.1]:7";
@@ -146,9 +147,14 @@ impl Network {
         self.ask("reset");
     }
 
+    /// Runs `job` in the peer's namespace; threads that it starts stay there. `None` where the peer is not ours.
+    pub fn beside<T: Send>(&self, job: impl FnOnce() -> T + Send) -> Option<T> {
+        Some(self.peer.as_ref()?.beside(job))
+    }
+
     /// Starts a server in the peer's namespace and waits for its first line; `None` where the peer is not ours.
     pub fn serve(&self, command: &mut Command) -> Option<Server> {
-        let mut child = self.peer.as_ref()?.beside(|| command.stdout(Stdio::piped()).spawn().expect("a server"));
+        let mut child = self.beside(|| command.stdout(Stdio::piped()).spawn().expect("a server"))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a server");
         assert!(!line.is_empty(), "{command:?} did not start");

@@ -213,12 +213,11 @@ fn serve(connection: &mut Connection) -> bool {
     }
 }
 
-/// Answers one complete request head and closes; bodies are not expected. `false` when it is answered.
+/// Answers one complete request head and closes; bodies are not expected. `false` when it is answered. `/echo` gets its own head back.
 fn answer_requests(connection: &mut Connection) -> bool {
-    if !connection.head.windows(4).any(|four| four == b"\r\n\r\n") {
-        return true;
-    }
-    let body = "hello from the peer\n";
+    let Some(end) = connection.head.windows(4).position(|four| four == b"\r\n\r\n") else { return true };
+    let request = String::from_utf8_lossy(&connection.head[..end]).into_owned();
+    let body = if request.starts_with("GET /echo") { &request } else { "hello from the peer\n" };
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n";
     let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
     let _ = connection.stream.write(answer.as_bytes());

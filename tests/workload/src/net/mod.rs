@@ -4,6 +4,7 @@
 
 mod abi;
 mod addr;
+mod ask;
 mod contact;
 mod datagram_ways;
 mod errors;
@@ -25,6 +26,7 @@ use crate::Args;
 pub(crate) fn run(args: &Args) {
     let rest = Args(args.0.iter().skip(1).cloned().collect());
     match args.text(0) {
+        "ask" => ask::run(&rest),
         "contact" => contact::run(&rest),
         "sequence" => sequence::run(&rest),
         "errors" => errors::run(&rest),

@@ -8,18 +8,37 @@ use super::{contact, socket};
 use crate::json::{Object, errno_of};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-/// Runs `calls` while `change` runs again and again in another thread.
-pub(crate) fn against(change: impl FnMut() + Send, calls: impl FnOnce() -> Vec<i32>) -> Vec<i32> {
-    let done = AtomicBool::new(false);
-    let done = &done;
+/// Counts the changes that were made, so that calls are made among them and not before the first.
+#[derive(Default)]
+pub(crate) struct Pace(AtomicU64);
+
+impl Pace {
+    /// Waits for the next change; the call that follows meets the one after it.
+    pub(crate) fn wait(&self) {
+        let seen = self.0.load(Ordering::Relaxed);
+        while self.0.load(Ordering::Relaxed) == seen {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Makes `rounds` calls while `change` runs again and again in another thread.
+pub(crate) fn against(rounds: usize, change: impl FnMut() + Send, mut call: impl FnMut(usize) -> i32) -> Vec<i32> {
+    let (done, pace) = (AtomicBool::new(false), Pace::default());
+    let (done, pace) = (&done, &pace);
     std::thread::scope(|scope| {
         let mut change = change;
         scope.spawn(move || {
             while !done.load(Ordering::Relaxed) {
                 change();
+                pace.0.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let errnos = calls();
+        let mut paced = |round| {
+            pace.wait();
+            call(round)
+        };
+        let errnos = (0..rounds).map(&mut paced).collect();
         done.store(true, Ordering::Relaxed);
         errnos
     })
@@ -79,7 +98,7 @@ pub(crate) fn flip_address(args: &crate::Args) {
         turn = !turn;
         memory.write(if turn { &elsewhere } else { &free });
     };
-    let errnos = against(flip, || (0..rounds).map(|_| way()).collect());
+    let errnos = against(rounds, flip, |_| way());
     Object::new().raw("errnos", &contact::tally(&errnos)).print();
 }
 
@@ -100,26 +119,22 @@ pub(crate) fn flip_name(args: &crate::Args) {
         name.store(names[turn] as *mut _, Ordering::Relaxed);
         length.store(if turn == 0 { 0 } else { free.length as usize }, Ordering::Relaxed);
     };
-    let calls = || {
-        let mut errnos = Vec::new();
-        for round in 0..rounds {
-            let (kind, flags) =
-                if round % 2 == 0 { (libc::SOCK_DGRAM, 0) } else { (libc::SOCK_STREAM, libc::MSG_FASTOPEN) };
-            let fd = socket::open(free.family(), kind | libc::SOCK_NONBLOCK, 0).unwrap_or(-1);
-            // SAFETY: whatever the header says at the moment is memory of ours or nothing
-            let sent = unsafe { libc::syscall(libc::SYS_sendmsg, fd, at, flags | libc::MSG_NOSIGNAL) };
-            errnos.push(errno_of(sent));
-            socket::close(fd);
-        }
-        errnos
+    let call = |round: usize| {
+        let (kind, flags) =
+            if round.is_multiple_of(2) { (libc::SOCK_DGRAM, 0) } else { (libc::SOCK_STREAM, libc::MSG_FASTOPEN) };
+        let fd = socket::open(free.family(), kind | libc::SOCK_NONBLOCK, 0).unwrap_or(-1);
+        // SAFETY: whatever the header says at the moment is memory of ours or nothing
+        let sent = unsafe { libc::syscall(libc::SYS_sendmsg, fd, at, flags | libc::MSG_NOSIGNAL) };
+        socket::close(fd);
+        errno_of(sent)
     };
-    Object::new().raw("errnos", &contact::tally(&against(flip, calls))).print();
+    Object::new().raw("errnos", &contact::tally(&against(rounds, flip, call))).print();
 }
 
 /// The page that holds the address comes and goes.
 pub(crate) fn unmap(args: &crate::Args) {
     const PAGE: usize = 4096;
-    let (addr, rounds) = (Addr::parse(args.text(0)), args.number(1));
+    let (addr, rounds) = (Addr::parse(args.text(0)), args.number(1) as usize);
     let map = |at: *mut libc::c_void, flags: i32| {
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: only ever the one page that we reserved below
@@ -135,12 +150,14 @@ pub(crate) fn unmap(args: &crate::Args) {
             unsafe { (page as *mut u8).copy_from(addr.bytes().as_ptr(), addr.bytes().len()) };
         }
     };
-    let call = |_| {
-        let fd = socket::open(addr.family(), libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0).unwrap_or(-1);
-        let errno = socket::connect_raw(fd, page as *const _, addr.length);
-        socket::close(fd);
-        errno
+    let call = |_| match socket::open(addr.family(), libc::SOCK_STREAM | libc::SOCK_NONBLOCK, 0) {
+        Ok(fd) => {
+            let errno = socket::connect_raw(fd, page as *const _, addr.length);
+            socket::close(fd);
+            errno
+        }
+        Err(errno) => errno,
     };
-    let errnos = against(change, || (0..rounds).map(call).collect());
+    let errnos = against(rounds, change, call);
     Object::new().raw("errnos", &contact::tally(&errnos)).print();
 }
