@@ -14,6 +14,7 @@ mod support;
 
 mod floor;
 mod footprint;
+mod gate;
 mod http;
 mod keepalive;
 mod limits;
@@ -41,6 +42,9 @@ const HERE: &[Group] = &[
     ("output throughput", output::gibibyte),
     ("cpu over-run", limits::cpu_over_run),
     ("livez under load", limits::livez_under_load),
+    ("network gate connect", gate::connect),
+    ("network gate ordinary work", gate::ordinary_work),
+    ("network gate memory", gate::memory),
 ];
 
 const IN_A_CONTAINER: &[Group] = &[
