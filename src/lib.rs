@@ -16,6 +16,7 @@
 //! | [`cgroup`] | groups of v1 and v2 |
 //! | [`config`], [`agent_type`], [`units`] | validated settings |
 //! | [`network`] | the egress proxy and its rules |
+//! | [`task`] | work beside the caller |
 //! | [`sys`] | the only `unsafe` |
 #![deny(unsafe_code)]
 
@@ -33,5 +34,6 @@ pub mod sample;
 pub mod supervisor;
 #[allow(unsafe_code)] // the one room where it may be; each block says why it is sound
 pub mod sys;
+pub mod task;
 pub mod telemetry;
 pub mod units;

@@ -6,12 +6,10 @@ use super::problem::Problem;
 use super::routes::Asked;
 use crate::agent_type::AgentType;
 use crate::exec::{Engine, Status};
-use crate::limits::Enforcement;
 use crate::limits::world::Containment;
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde::Serialize;
-use std::collections::BTreeMap;
 
 #[derive(Serialize)]
 struct AgentTypesBody<'a> {
@@ -132,14 +130,17 @@ fn decide(checks: &[(&'static str, bool)], panics: u64, counts: &Counts) -> Vec<
 #[derive(Serialize)]
 pub(super) struct EnforcementBody {
     pub(super) containment: Containment,
-    pub(super) enforcement: BTreeMap<&'static str, Enforcement>,
+    pub(super) enforcement: serde_json::Map<String, serde_json::Value>,
     pub(super) notes: Vec<String>,
 }
 
 impl EnforcementBody {
     pub(super) fn of(engine: &Engine) -> Self {
         let limits = engine.enforcement().into_iter().map(|(key, row)| (key.key(), row));
-        let enforcement = limits.chain([("allowed_domains", engine.domain_enforcement())]).collect();
+        let mut enforcement = serde_json::Map::new();
+        for (key, row) in limits.chain([("allowed_domains", engine.domain_enforcement())]) {
+            enforcement.insert(key.to_owned(), serde_json::json!(row));
+        }
         Self { containment: engine.containment(), enforcement, notes: engine.notes().to_vec() }
     }
 }

@@ -7,12 +7,10 @@ use super::problem::{Code, Problem};
 use super::query::Query;
 use super::routes::Asked;
 use crate::exec::Engine;
-use crate::limits::protection::Protection;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 
@@ -85,7 +83,10 @@ impl Cache {
         let body = EnforcementBody::of(engine);
         let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "null".to_owned());
         let rows = engine.protection();
-        let protection: BTreeMap<&str, &Protection> = rows.iter().map(|row| (row.name, row)).collect();
+        let mut protection = serde_json::Map::new();
+        for row in &rows {
+            protection.insert(row.name.to_owned(), serde_json::json!(row));
+        }
         let enforcement = format!(
             ",\"enforcement\":{},\"protection\":{},\"containment\":{},\"notes\":{}",
             json(serde_json::to_string(&body.enforcement)),

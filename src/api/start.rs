@@ -112,7 +112,11 @@ fn labels(m: &mut Members) -> Result<BTreeMap<String, String>, Problem> {
         let shown: String = name.chars().take(40).collect();
         return Err(invalid(&format!("labels.{shown}"), "too long", &format!("at most {WORD_MAX} bytes")));
     }
-    Ok(labels.into_iter().collect())
+    let mut all = BTreeMap::new();
+    for (name, value) in labels {
+        all.insert(name, value);
+    }
+    Ok(all)
 }
 
 fn word(m: &mut Members, name: &str) -> Result<Option<String>, Problem> {

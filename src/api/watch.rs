@@ -90,7 +90,7 @@ fn join(api: &Shared, interval_ms: u64) -> channel::Receiver<Tick> {
     let receiver = groups.entry(interval_ms).or_insert_with(|| channel::Sender::new(Tick::default())).subscribe();
     drop(groups);
     if idle {
-        tokio::spawn(run(Arc::downgrade(api)));
+        crate::task::run(run(Arc::downgrade(api)));
     }
     receiver
 }

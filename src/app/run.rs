@@ -103,7 +103,7 @@ fn start_request(request: &RunRequest) -> StartRequest {
 /// Copies both directions until the end, then says how it ended.
 async fn attend(execution: &Arc<Execution>, json: Option<JsonTarget>) -> anyhow::Result<u8> {
     let feeder = execution.clone();
-    tokio::spawn(async move { feed_stdin(&feeder).await });
+    crate::task::run(async move { feed_stdin(&feeder).await });
     copy_output(execution).await;
     let view = serde_json::to_value(execution.wait().await)?;
     spawn_blocking(move || finish(json.as_ref(), &view)).await?

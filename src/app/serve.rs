@@ -236,7 +236,7 @@ impl Daemon {
         if engine.journal().dir().is_none() {
             return;
         }
-        tokio::task::spawn_blocking(move || {
+        crate::task::run_blocking(move || {
             let count = engine.restore();
             if count > 0 {
                 telemetry.log.info("records of an earlier daemon restored", &[("count", Field::U64(count as u64))]);

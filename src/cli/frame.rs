@@ -36,10 +36,12 @@ pub(super) fn draw(look: &Look, previous: Option<&Look>, terminal: Terminal) -> 
     let span_ms = previous.map(|previous| look.at_ms.saturating_sub(previous.at_ms)).unwrap_or_default();
     let mut rated: Vec<(Option<f64>, &Value)> =
         look.executions.iter().map(|execution| (rate(execution, &before, span_ms), execution)).collect();
+    let id = |execution: &Value| execution.get("id").map(ToString::to_string);
     let memory = |execution: &Value| execution.get("usage").and_then(|usage| fields::number(usage, "memory_bytes"));
-    rated.sort_by(|(a, x), (b, y)| {
+    rated.sort_unstable_by(|(a, x), (b, y)| {
         let by_rate = b.unwrap_or(-1.0).total_cmp(&a.unwrap_or(-1.0));
-        by_rate.then_with(|| memory(y).cmp(&memory(x)))
+        // Equal ones stay where they are from frame to frame.
+        by_rate.then_with(|| memory(y).cmp(&memory(x))).then_with(|| id(x).cmp(&id(y)))
     });
     // Head, empty line and headings stand above the rows, and the cursor's line below.
     let room = terminal.rows.saturating_sub(4).max(1);

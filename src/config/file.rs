@@ -89,7 +89,7 @@ impl<'d> Section<'d> {
     /// Everything in the table, in the order of the file.
     pub fn items(&self) -> Vec<(String, Item<'d>)> {
         let mut entries: Vec<_> = self.table.iter().collect();
-        entries.sort_by_key(|(name, _)| name.span().start);
+        entries.sort_unstable_by_key(|(name, _)| name.span().start);
         let item = |(name, value): (&Spanned<Cow<'_, str>>, &'d Spanned<DeValue<'d>>)| {
             let path = self.join(name.get_ref());
             (name.get_ref().to_string(), Item { source: self.source, path, value })
@@ -102,10 +102,8 @@ impl<'d> Section<'d> {
     /// # Errors
     /// [`FileError`] at the first key that is not in `known`.
     pub fn reject_unknown(&self, known: &[&str]) -> Result<(), FileError> {
-        let mut unknown: Vec<_> =
-            self.table.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref())).collect();
-        unknown.sort_by_key(|(name, _)| name.span().start);
-        match unknown.first() {
+        let unknown = self.table.iter().filter(|(name, _)| !known.contains(&name.get_ref().as_ref()));
+        match unknown.min_by_key(|(name, _)| name.span().start) {
             None => Ok(()),
             Some((name, _)) => {
                 let meant = nearest(name.get_ref(), known).map(|key| format!(" (did you mean {key}?)"));

@@ -200,7 +200,7 @@ impl Attempt {
         driver.execution.end_survivors();
         if !self.farewell {
             let (shared, slot) = (driver.shared.clone(), self.slot);
-            tokio::task::spawn_blocking(move || group::kill_and_remove_slot(&shared.domain, slot));
+            crate::task::run_blocking(move || group::kill_and_remove_slot(&shared.domain, slot));
         }
     }
 }

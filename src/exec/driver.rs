@@ -139,7 +139,7 @@ impl Driver {
             tokio::spawn(pipes::pump(pipes.stderr, Stream::Stderr, output.clone())),
         ];
         match (&self.job.stdin, pipes.stdin) {
-            (Stdin::Bytes(bytes), Some(pipe)) => drop(tokio::spawn(pipes::feed(pipe, bytes.clone()))),
+            (Stdin::Bytes(bytes), Some(pipe)) => crate::task::run(pipes::feed(pipe, bytes.clone())),
             (Stdin::Open, pipe) => self.execution.set_stdin(pipe),
             (Stdin::Empty, _) | (Stdin::Bytes(_), None) => {}
         }
@@ -195,7 +195,9 @@ impl Driver {
     fn end_strays(&self) {
         if self.shared.containment == Containment::None {
             let id = self.execution.id();
-            tokio::task::spawn_blocking(move || leftovers::end(&HashSet::from([id])));
+            crate::task::run_blocking(move || {
+                leftovers::end(&HashSet::from([id]));
+            });
         }
     }
 
@@ -243,7 +245,7 @@ impl Driver {
         self.count_network();
         if let Some(dir) = self.job.work_dir.take().filter(|_| !self.job.keep_work_dir) {
             // A large tree takes a while; nobody waits for it.
-            tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir));
+            crate::task::run_blocking(move || drop(std::fs::remove_dir_all(dir)));
         }
     }
 }

@@ -79,7 +79,7 @@ impl Shared {
     /// A command was started: forks a new reserve and notes it in the journal, beside what is going on.
     pub(super) fn started(self: &Arc<Self>, execution: &Arc<Execution>) {
         let (shared, execution) = (self.clone(), execution.clone());
-        tokio::spawn(async move {
+        crate::task::run(async move {
             tokio::time::sleep(AFTER_START).await;
             shared.pool.refill();
             // Its end has been noted otherwise.
@@ -236,7 +236,7 @@ impl Engine {
         inner.shared.telemetry.executions.started(&resolved.agent_type.name);
         let execution = Arc::new(Execution::new(view, output, inner.events.clone(), now));
         inner.shared.table.insert(execution.clone());
-        tokio::spawn(Driver::new(inner.shared.clone(), execution.clone(), job, handed).drive());
+        crate::task::run(Driver::new(inner.shared.clone(), execution.clone(), job, handed).drive());
         Ok(execution)
     }
 

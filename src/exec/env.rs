@@ -28,7 +28,8 @@ pub(super) fn build(
     task_id: Option<&str>,
     private_dir: Option<&Path>,
 ) -> Vec<Vec<u8>> {
-    let mut all: BTreeMap<&str, &str> = BTreeMap::from([("PATH", DEFAULT_PATH)]);
+    let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+    all.insert("PATH", DEFAULT_PATH);
     all.extend(base.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let private = private_dir.and_then(Path::to_str);
     if let Some(dir) = private {

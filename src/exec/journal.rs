@@ -119,7 +119,7 @@ impl Journal {
         queue.waiting.insert(id.to_owned(), record);
         if !std::mem::replace(&mut queue.writing, true) {
             let shared = shared.clone();
-            tokio::task::spawn_blocking(move || shared.drain());
+            crate::task::run_blocking(move || shared.drain());
         }
     }
 

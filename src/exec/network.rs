@@ -215,8 +215,11 @@ impl Account {
             for (all, own) in sum.requests.iter_mut().zip(own) {
                 *all += own;
             }
-            sum.last.extend(gate.last.iter().map(destination));
-            sum.last.sort_by_key(|destination| destination.at_ms);
+            // Few, and both in order.
+            for contact in &gate.last {
+                let at = sum.last.partition_point(|known| known.at_ms <= contact.at_ms);
+                sum.last.insert(at, destination(contact));
+            }
             let over = sum.last.len().saturating_sub(DESTINATIONS_MAX);
             sum.last.drain(..over);
         }

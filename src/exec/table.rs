@@ -81,10 +81,15 @@ impl Table {
     }
 
     /// Executions of an earlier daemon: they ended before any of this one. Returns what is too old to be remembered.
-    pub(super) fn restore(&self, mut executions: Vec<Arc<Execution>>) -> Vec<String> {
-        executions.sort_by_cached_key(|execution| execution.ended_as());
+    pub(super) fn restore(&self, executions: Vec<Arc<Execution>>) -> Vec<String> {
+        let mut in_order = Vec::with_capacity(executions.len());
+        for execution in executions {
+            let key = execution.ended_as();
+            let at = in_order.partition_point(|(known, _)| *known < key);
+            in_order.insert(at, (key, execution));
+        }
         let mut table = self.lock();
-        for execution in executions.into_iter().rev() {
+        for (_, execution) in in_order.into_iter().rev() {
             table.finished.push_front(execution.id());
             table.all.insert(execution.id(), execution);
         }

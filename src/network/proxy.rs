@@ -10,15 +10,14 @@ use super::host::Host;
 use super::refusal::Refusal;
 use super::stream::{self, SMALL_READ};
 use super::tunnel;
+use crate::task::{self, Work};
 use bytes::BytesMut;
 use execd_wire::drain::{self, DrainTrigger, DrainWatcher, Phase};
 use execd_wire::{Answer, Answers, Io, State};
 use hyper::Request;
 use hyper::body::Incoming;
-use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -76,7 +75,9 @@ impl Proxy {
     pub fn close(&self) {
         let trigger = self.trigger.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(trigger) = trigger {
-            tokio::spawn(trigger.finish(Duration::ZERO));
+            task::run(async move {
+                trigger.finish(Duration::ZERO).await;
+            });
         }
     }
 
@@ -98,9 +99,9 @@ impl Proxy {
     }
 
     /// Runs something until its end or that of the proxy.
-    pub fn run(&self, what: Pin<Box<dyn Future<Output = ()> + Send>>) {
+    pub fn run(&self, what: Work) {
         let end = self.end.clone();
-        tokio::spawn(async move {
+        task::run(async move {
             tokio::select! {
                 () = what => {}
                 () = end.reached(Phase::Closed) => {}

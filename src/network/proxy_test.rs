@@ -4,6 +4,7 @@ use super::super::client_hello::tests::hello_for;
 use super::super::egress::tests::{Heard, egress};
 use super::*;
 use serde_json::Value;
+use std::future::Future;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

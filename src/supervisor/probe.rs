@@ -131,7 +131,7 @@ fn shielded() -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = mountinfo::mounts(&mountinfo).into_iter().map(|mount| mount.point).collect();
     let others = ["/sys", "/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus"];
     paths.extend(others.map(PathBuf::from).into_iter().filter(|path| path.exists()));
-    paths.sort();
+    paths.sort_unstable();
     // What lies below another path of the list is made read-only with it.
     let mut tops: Vec<PathBuf> = Vec::new();
     for path in paths {
