@@ -260,8 +260,10 @@ pub(super) enum StubReport {
 /// Supervisor to stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubOrder {
-    /// descriptors: stdin, stdout, stderr, and the parcel's own
+    /// confine yourself and wait; descriptors: stdin, stdout, stderr, and the parcel's own
     Start(Parcel),
+    /// all limits of the groups are set
+    Go,
     /// execute
     Release,
 }

@@ -217,22 +217,24 @@ impl<'a> Supervisor<'a> {
         self.run.as_ref().is_some_and(|run| run.started)
     }
 
-    /// Writes all limits, then hands the specification on: the command never runs one instruction unlimited.
+    /// Hands the specification on and writes all limits while the stub confines itself; it waits for them, so the command never runs one
+    /// instruction unlimited.
     fn start(&mut self, parcel: Parcel, mut fds: Vec<OwnedFd>) {
         let (spec, count) = match parcel.open(&fds) {
             Ok(opened) => opened,
             Err(error) => return self.refuse(confine::failure("read the specification", error)),
         };
+        let door = (count > STREAMS).then(|| fds.remove(STREAMS));
+        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        self.tell_stub(StubOrder::Start(parcel), &borrowed);
         if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
             return self.refuse(confine::failure("set the limits of the execution's groups", error));
         }
         let sources =
             Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
         let watch = Watch::begin(&spec, &sources);
-        let door = (count > STREAMS).then(|| fds.remove(STREAMS));
         self.run = Some(Run::new(spec, watch, door));
-        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        self.tell_stub(StubOrder::Start(parcel), &borrowed);
+        self.tell_stub(StubOrder::Go, &[]);
     }
 
     fn refuse(&mut self, failed: StartFailure) {

@@ -111,18 +111,27 @@ impl Stub<'_> {
         }
         confine::become_subject(&spec, self.bounding)?;
         umask(Mode::from_bits_truncate(0o022));
-        chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))?;
         let program = Program::of(&spec)?;
         self.die_with_supervisor()?;
         if spec.hold {
+            self.settle(&spec)?;
             self.report(&StubReport::Held, &[])?;
-            self.wait_for_release()?;
+            self.wait_for(&StubOrder::Release);
         }
         let listener = if spec.confined { self.confine(&spec)? } else { None };
         let fds: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
         self.report(&StubReport::Executing, &fds)?;
+        if !spec.hold {
+            self.settle(&spec)?;
+        }
         process::restore_signals();
         Err(program.exec())
+    }
+
+    /// The supervisor has set all limits meanwhile, and looks at the directory from now on.
+    fn settle(&self, spec: &Spec) -> Result<(), StartFailure> {
+        self.wait_for(&StubOrder::Go);
+        chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))
     }
 
     fn receive_spec(&self) -> Result<(Spec, Vec<OwnedFd>), StartFailure> {
@@ -138,9 +147,10 @@ impl Stub<'_> {
         }
     }
 
-    fn wait_for_release(&self) -> Result<(), StartFailure> {
+    /// Ends here when anything else comes: the supervisor is gone or was told to end.
+    fn wait_for(&self, order: &StubOrder) {
         match protocol::receive::<StubOrder>(self.socket.as_fd(), MsgFlags::empty()) {
-            Ok(Some((StubOrder::Release, _))) => Ok(()),
+            Ok(Some((came, _))) if came == *order => {}
             _ => process::exit_now(0),
         }
     }
