@@ -144,7 +144,7 @@ impl Attempt {
             Ok(Some(Report::Held { pid })) => {
                 execution.update(|view| view.pid = Some(pid));
                 execution.set_status(Status::Ready);
-                driver.shared.pool.refill();
+                driver.shared.refill();
                 driver.shared.journal.put(&execution.view());
             }
             Ok(Some(Report::Started { pid })) => {
@@ -153,7 +153,7 @@ impl Attempt {
             }
             Ok(Some(Report::StartFailed(failed))) => {
                 self.failed = Some(failed);
-                driver.shared.pool.refill();
+                driver.shared.refill();
             }
             Ok(Some(Report::Terminating)) => {
                 if !execution.status().is_final() {

@@ -15,7 +15,7 @@ use super::request::{Resolved, StartError, StartRequest, resolve};
 use super::status::{Conclusion, Reason, Status, Stop};
 use super::table::{Filter, Table};
 use super::view::{ExecutionView, UsageView, limits_view};
-use super::workdir;
+use super::workdir::WorkDirs;
 use crate::cgroup::domain::Domain;
 use crate::config::AgentTypes;
 use crate::limits::plan;
@@ -28,7 +28,7 @@ use crate::supervisor::strings::{HoldsNul, Strings};
 use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
 use crate::telemetry::clock::rfc3339;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -67,6 +67,7 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) domain: Domain,
+    pub(super) work_dirs: WorkDirs,
     pub(super) containment: Containment,
     table: Table,
     recent: Recent,
@@ -76,12 +77,17 @@ pub(super) struct Shared {
 const AFTER_START: Duration = Duration::from_millis(3);
 
 impl Shared {
+    /// Makes what the next start finds ready: a supervisor, and a work directory.
+    pub(super) fn refill(&self) {
+        self.pool.refill(self.work_dirs.refill().as_deref());
+    }
+
     /// A command was started: forks a new reserve and notes it in the journal, beside what is going on.
     pub(super) fn started(self: &Arc<Self>, execution: &Arc<Execution>) {
         let (shared, execution) = (self.clone(), execution.clone());
         crate::task::run(async move {
             tokio::time::sleep(AFTER_START).await;
-            shared.pool.refill();
+            shared.refill();
             // Its end has been noted otherwise.
             if !execution.status().is_final() {
                 shared.journal.put(&execution.view());
@@ -112,7 +118,6 @@ struct Inner {
     types: RwLock<Arc<AgentTypes>>,
     default_type: String,
     max_executions: usize,
-    work_root: PathBuf,
     user: Option<(u32, Option<u32>)>,
     world: World,
     base_env: Vec<(String, String)>,
@@ -131,6 +136,7 @@ impl Engine {
             journal: parts.journal,
             telemetry: parts.telemetry,
             domain: parts.domain,
+            work_dirs: WorkDirs::new(parts.work_root),
             containment: parts.world.containment(),
             table: Table::default(),
             recent: Recent::default(),
@@ -139,7 +145,6 @@ impl Engine {
             types: RwLock::new(Arc::new(parts.types)),
             default_type: parts.default_type,
             max_executions: parts.max_executions,
-            work_root: parts.work_root,
             user: parts.user,
             world: parts.world,
             base_env: parts.base_env,
@@ -170,7 +175,7 @@ impl Engine {
         let Restored { mut view, output } = record;
         if view.private_dir {
             // The daemon that made it did not come to removing it.
-            workdir::remove(&self.inner.work_root, &view.id);
+            self.inner.shared.work_dirs.remove(Path::new(&view.cwd));
         }
         let before = view.clone();
         view.survivors = false;
@@ -259,7 +264,7 @@ impl Engine {
         if let Some(cwd) = &request.cwd {
             return Ok((cwd.clone(), None));
         }
-        let dir = workdir::create(&self.inner.work_root, id, resolved.uid, resolved.gid).map_err(|error| {
+        let dir = self.inner.shared.work_dirs.take(id, resolved.uid, resolved.gid).map_err(|error| {
             StartError::Internal(format!("{error}; give \"cwd\", or set --work-root to a writable folder"))
         })?;
         Ok((dir.clone(), Some(dir)))

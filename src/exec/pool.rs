@@ -1,9 +1,11 @@
 //! Supervisors ready to be used: one is forked ahead, so that a start costs a message and an exec.
 
+use crate::supervisor::protocol::Fork;
 use crate::supervisor::zygote::Zygote;
 use crate::sys::fdpass;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The zygote and the supervisor that waits.
@@ -32,7 +34,7 @@ impl Pool {
     /// Starts with one in reserve.
     pub fn new(zygote: Zygote) -> Pool {
         let pool = Pool { zygote, inner: Mutex::new(Inner { next_slot: 1, warm: None }) };
-        pool.refill();
+        pool.refill(None);
         pool
     }
 
@@ -50,15 +52,15 @@ impl Pool {
         let mut inner = self.lock();
         match inner.warm.take() {
             Some(supervised) => Ok(supervised),
-            None => self.fork(&mut inner),
+            None => self.fork(&mut inner, None),
         }
     }
 
-    /// Forks a reserve if there is none. A failure shows at the next `take`.
-    pub fn refill(&self) {
+    /// Forks a reserve if there is none; it also takes care of `spare`. A failure shows at the next `take`.
+    pub fn refill(&self, spare: Option<&Path>) {
         let mut inner = self.lock();
         if inner.warm.is_none() {
-            inner.warm = self.fork(&mut inner).ok();
+            inner.warm = self.fork(&mut inner, spare).ok();
         }
     }
 
@@ -69,11 +71,11 @@ impl Pool {
         let _ = nix::sys::socket::shutdown(self.zygote.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
-    fn fork(&self, inner: &mut Inner) -> io::Result<Supervised> {
+    fn fork(&self, inner: &mut Inner, spare: Option<&Path>) -> io::Result<Supervised> {
         let slot = inner.next_slot;
         inner.next_slot = slot.wrapping_add(1);
         let (ours, theirs) = fdpass::packet_pair()?;
-        self.zygote.request(slot, theirs.as_fd())?;
+        self.zygote.request(&Fork { slot, spare: spare.map(Path::to_owned) }, theirs.as_fd())?;
         Ok(Supervised { slot, socket: ours })
     }
 }

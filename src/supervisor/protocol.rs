@@ -73,6 +73,8 @@ pub struct NetworkRules {
 pub struct Fork {
     /// Number of the execution's groups; unique while the daemon lives.
     pub slot: u32,
+    /// A work directory in reserve: a supervisor that is never asked to start anything removes it, if it is empty still.
+    pub spare: Option<PathBuf>,
 }
 
 /// Daemon to supervisor.

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::gate::Gate;
 use super::network::{Broker, Post};
 use super::parcel::Parcel;
-use super::protocol::{self, Breach, Exit, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
+use super::protocol::{self, Breach, Exit, Fork, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
 use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
 use super::{confine, kill, stub};
@@ -20,12 +20,13 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{ForkResult, getpid, getppid, setsid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a supervisor to its end; the result is the process's exit code. 0 promises that no child is left.
-pub(crate) fn supervise(daemon: OwnedFd, context: &Context, slot: u32) -> i32 {
-    match Supervisor::prepare(context, slot) {
-        Ok(supervisor) => supervisor.attach(daemon).serve(),
+pub(crate) fn supervise(daemon: OwnedFd, context: &Context, fork: &Fork) -> i32 {
+    match Supervisor::prepare(context, fork.slot) {
+        Ok(supervisor) => supervisor.attach(daemon, fork.spare.clone()).serve(),
         Err(error) => {
             let failed = confine::failure("prepare a supervisor", error);
             let _ = protocol::send(daemon.as_fd(), &Report::StartFailed(failed), &[]);
@@ -38,6 +39,8 @@ struct Supervisor<'a> {
     context: &'a Context,
     /// Gone when the daemon is.
     daemon: Option<OwnedFd>,
+    /// The daemon's work directory in reserve; ours to remove if nothing is ever started.
+    spare: Option<PathBuf>,
     signals: OwnedFd,
     group: Option<Group>,
     alarms: Vec<Alarm>,
@@ -88,6 +91,7 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             context,
             daemon: None,
+            spare: None,
             signals,
             alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
             group,
@@ -98,8 +102,8 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    fn attach(self, daemon: OwnedFd) -> Supervisor<'a> {
-        Supervisor { daemon: Some(daemon), ..self }
+    fn attach(self, daemon: OwnedFd, spare: Option<PathBuf>) -> Supervisor<'a> {
+        Supervisor { daemon: Some(daemon), spare, ..self }
     }
 
     fn serve(mut self) -> i32 {
@@ -220,6 +224,7 @@ impl<'a> Supervisor<'a> {
     /// Hands the specification on and writes all limits while the stub confines itself; it waits for them, so the command never runs one
     /// instruction unlimited.
     fn start(&mut self, parcel: Parcel, mut fds: Vec<OwnedFd>) {
+        self.spare = None;
         let (spec, count) = match parcel.open(&fds) {
             Ok(opened) => opened,
             Err(error) => return self.refuse(confine::failure("read the specification", error)),
@@ -433,6 +438,9 @@ impl<'a> Supervisor<'a> {
                 self.report_network();
                 self.report(&Report::Gone(usage));
             }
+        }
+        if let Some(spare) = &self.spare {
+            let _ = std::fs::remove_dir(spare);
         }
         if let Some(group) = &self.group {
             group.remove(REMOVAL_PATIENCE);

@@ -46,8 +46,8 @@ impl Zygote {
 
     /// Asks for one more supervisor that serves `socket`. Returns when the request is queued; a dead zygote is `EPIPE`, one that has
     /// too many requests waiting, or is stopped, is `WouldBlock`.
-    pub fn request(&self, slot: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        protocol::offer(self.socket.as_fd(), &Fork { slot }, &[socket])
+    pub fn request(&self, fork: &Fork, socket: BorrowedFd<'_>) -> io::Result<()> {
+        protocol::offer(self.socket.as_fd(), fork, &[socket])
     }
 }
 
@@ -108,7 +108,7 @@ impl Inner {
     /// Serves one request. `false` when the daemon is gone.
     fn fork_one(&mut self) -> bool {
         let Ok(message) = protocol::receive::<Fork>(self.socket.as_fd(), MsgFlags::empty()) else { return true };
-        let Some((Fork { slot }, fds)) = message else { return false };
+        let Some((fork, fds)) = message else { return false };
         let Some(socket) = fds.into_iter().next() else { return true };
         match process::fork_single_threaded() {
             Ok(ForkResult::Parent { child }) => {
@@ -117,7 +117,7 @@ impl Inner {
             Ok(ForkResult::Child) => {
                 // Nothing of the zygote's may stay open: its socket is how the daemon's death is noticed.
                 process::close_from(3, &[socket.as_raw_fd()]);
-                let code = run::supervise(socket, &self.context, slot);
+                let code = run::supervise(socket, &self.context, &fork);
                 // Not std::process::exit: descriptors that were closed above still have owners on this stack.
                 process::exit_now(code)
             }
