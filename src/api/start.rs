@@ -66,6 +66,7 @@ pub(super) fn parse(body: &[u8], waits: bool) -> Result<StartRequest, Problem> {
         limits: limits(m.take("limits"))?,
         allowed_domains: m.strings("allowed_domains")?,
         keep_work_dir: m.bool("keep_work_dir")?.unwrap_or(false),
+        awaited: waits,
     })
 }
 

@@ -149,7 +149,7 @@ impl Attempt {
             }
             Ok(Some(Report::Started { pid })) => {
                 execution.note_started(pid);
-                driver.shared.started(execution);
+                driver.started();
             }
             Ok(Some(Report::StartFailed(failed))) => {
                 self.failed = Some(failed);

@@ -42,6 +42,8 @@ pub(super) struct Job {
     /// private work directory, to be removed
     pub(super) work_dir: Option<PathBuf>,
     pub(super) keep_work_dir: bool,
+    /// who asked for it learns of it by its end
+    pub(super) awaited: bool,
 }
 
 /// The egress proxy of a job.
@@ -80,6 +82,14 @@ impl Drop for Driver {
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>, execution: Arc<Execution>, job: Job, handed: Option<Handed>) -> Driver {
         Driver { shared, execution, job, handed, concluded: false }
+    }
+
+    /// The command runs.
+    pub(super) fn started(&self) {
+        if !self.job.awaited {
+            self.note();
+        }
+        self.shared.started(&self.execution, self.job.awaited);
     }
 
     /// Who asked for the end, if anybody did.
@@ -175,18 +185,24 @@ impl Driver {
 
     /// The one end. What survives the main process by permission is followed until it is gone.
     async fn finish(&mut self, outcome: &Outcome, attempt: Option<&mut Attempt>) {
+        let settled = attempt.as_ref().is_some_and(|attempt| attempt.is_settled());
         self.conclude(outcome);
+        if settled {
+            self.count_network();
+        }
         // Whoever waits for the end hears of it first.
         tokio::task::yield_now().await;
         self.note();
         self.execution.close_stdin();
         if let Some(attempt) = attempt {
-            let settled = attempt.is_settled();
             attempt.run_to_the_end(self).await;
             self.end_strays();
             if !settled {
                 self.note();
             }
+        }
+        if !settled {
+            self.count_network();
         }
         self.execution.output().close();
     }
@@ -242,7 +258,6 @@ impl Driver {
     }
 
     fn tidy_up(mut self) {
-        self.count_network();
         if let Some(dir) = self.job.work_dir.take().filter(|_| !self.job.keep_work_dir) {
             // A large tree takes a while; nobody waits for it.
             crate::task::run_blocking(move || drop(std::fs::remove_dir_all(dir)));

@@ -82,14 +82,14 @@ impl Shared {
         self.pool.refill(self.work_dirs.refill().as_deref());
     }
 
-    /// A command was started: forks a new reserve and notes it in the journal, beside what is going on.
-    pub(super) fn started(self: &Arc<Self>, execution: &Arc<Execution>) {
+    /// A command was started: forks a new reserve and, if it is yet to be, notes it in the journal, beside what is going on.
+    pub(super) fn started(self: &Arc<Self>, execution: &Arc<Execution>, note: bool) {
         let (shared, execution) = (self.clone(), execution.clone());
         crate::task::run(async move {
             tokio::time::sleep(AFTER_START).await;
             shared.refill();
-            // Its end has been noted otherwise.
-            if !execution.status().is_final() {
+            // The record of an end holds the rest.
+            if note && !execution.status().is_final() {
                 shared.journal.put(&execution.view());
             }
         });
@@ -233,6 +233,7 @@ impl Engine {
             retries: request.retries,
             work_dir,
             keep_work_dir: request.keep_work_dir,
+            awaited: request.awaited,
         };
         let handed = Handover::at_once(&job, &inner.shared.pool);
         let view = self.view(&id, now, &request, &resolved, &job.spec);

@@ -54,6 +54,8 @@ pub struct StartRequest {
     pub allowed_domains: Option<Vec<String>>,
     /// Leave the private work directory after the end.
     pub keep_work_dir: bool,
+    /// The caller waits for the end, and knows of no execution before.
+    pub awaited: bool,
 }
 
 /// Why a request is refused. Nothing was changed.

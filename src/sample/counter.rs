@@ -9,9 +9,9 @@ use std::path::Path;
 /// `/proc/stat` counts in `USER_HZ`, which is 100 on every architecture that we build for.
 pub(super) const TICK_US: u64 = 10_000;
 
-/// A kept-open CPU counter. A supervisor may hold one of its own.
+/// A kept-open CPU counter.
 #[derive(Debug)]
-pub struct CpuCounter(Source);
+pub(super) struct CpuCounter(Source);
 
 #[derive(Debug)]
 enum Source {
@@ -26,7 +26,7 @@ enum Source {
 
 impl CpuCounter {
     /// Finds the counter below `root`. `layout` must be of the time before the daemon moved itself to a leaf group.
-    pub fn new(root: &Path, layout: &Layout) -> CpuCounter {
+    pub(super) fn new(root: &Path, layout: &Layout) -> CpuCounter {
         let group = Self::of_group(layout);
         match group.0 {
             Source::Unknown if owns_machine(root) => CpuCounter(Source::Machine(Kept::open(root.join("proc/stat")))),
@@ -43,10 +43,6 @@ impl CpuCounter {
     }
 
     /// User plus system time in µs, `None` where nothing readable counts it.
-    pub fn usage_us(&mut self) -> Option<u64> {
-        self.read(&mut [0; 4096])
-    }
-
     pub(super) fn read(&mut self, buf: &mut [u8]) -> Option<u64> {
         match &mut self.0 {
             Source::V2(stat) => v2_usage_us(stat.read(buf)?),
@@ -74,12 +70,6 @@ fn machine_usage_us(stat: &[u8]) -> Option<u64> {
     let [user, nice, system, _, _, irq, softirq] = ticks;
     let busy = [nice, system, irq, softirq].iter().try_fold(user, |sum, n| sum.checked_add(*n))?;
     busy.checked_mul(TICK_US)
-}
-
-/// One reading of the container's own CPU counter in µs (v1 `cpuacct.usage`, v2 `cpu.stat`); `None` where no group of ours is
-/// readable. For repeated reads keep a [`CpuCounter`].
-pub fn container_cpu_usage_us(layout: &Layout) -> Option<u64> {
-    CpuCounter::of_group(layout).usage_us()
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ mod sampler;
 mod seat;
 mod snapshot;
 
-pub use counter::{CpuCounter, container_cpu_usage_us};
 pub use host::{Host, host};
 pub use rates::{CpuLook, CpuRate, cpu_rate};
 pub use sampler::Sampler;
