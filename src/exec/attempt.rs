@@ -17,6 +17,9 @@ use tokio::time::{Instant, sleep_until};
 /// After the main process ended, output of others is awaited this long.
 const DRAIN: Duration = Duration::from_millis(250);
 
+/// A supervisor is this late at most, on a machine that is very busy; one that is later hangs, and is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One attempt under way.
 pub(super) struct Attempt {
     slot: u32,
@@ -31,6 +34,8 @@ pub(super) struct Attempt {
     farewell: bool,
     /// The supervisor's stream has ended.
     gone: bool,
+    /// A supervisor that has not ended everything by then never will.
+    overdue: Option<Instant>,
 }
 
 impl Attempt {
@@ -51,6 +56,7 @@ impl Attempt {
             drain_until: None,
             farewell: false,
             gone: false,
+            overdue: None,
         })
     }
 
@@ -113,6 +119,10 @@ impl Attempt {
 
     /// One report, order, end of a pump, or the end of the draining time.
     async fn step(&mut self, driver: &mut Driver) {
+        if driver.stop().is_some() {
+            self.expect_the_end(driver.grace());
+        }
+        let overdue = self.overdue.filter(|_| !self.gone);
         // A handle must not be polled again once it has given its result.
         self.pumps.retain(|pump| !pump.is_finished());
         let draining = self.main.is_some() && self.drain_until.is_some();
@@ -127,7 +137,16 @@ impl Attempt {
             () = deliver(&self.socket, driver.execution.asks()), if !self.gone => {}
             _ = async { match pump { Some(pump) => { let _ = pump.await; } None => std::future::pending().await } }, if draining => {}
             () = sleep_until(until), if draining => {}
+            () = sleep_until(overdue.unwrap_or(until)), if overdue.is_some() => {
+                driver.shared.pool.kill(self.slot);
+                self.overdue = Some(Instant::now() + PATIENCE);
+            }
         }
+    }
+
+    /// Everything must be over after `within`. The first deadline stands.
+    fn expect_the_end(&mut self, within: Duration) {
+        self.overdue.get_or_insert_with(|| Instant::now() + within.saturating_add(PATIENCE));
     }
 
     /// Descriptors come only with connections to the proxy.
@@ -149,6 +168,7 @@ impl Attempt {
             }
             Ok(Some(Report::Started { pid })) => {
                 execution.note_started(pid);
+                self.overdue = driver.wall_time().map(|wall| Instant::now() + wall + driver.grace() + PATIENCE);
                 driver.started();
             }
             Ok(Some(Report::StartFailed(failed))) => {

@@ -97,6 +97,16 @@ impl Driver {
         self.execution.asks().stopped()
     }
 
+    /// Time between TERM and KILL.
+    pub(super) fn grace(&self) -> Duration {
+        Duration::from_millis(self.job.spec.grace_ms)
+    }
+
+    /// The wall limit.
+    pub(super) fn wall_time(&self) -> Option<Duration> {
+        self.job.spec.limits.wall_time_ms.map(Duration::from_millis)
+    }
+
     /// Runs every attempt and concludes.
     pub(super) async fn drive(mut self) {
         let mut backoff = BACKOFF;

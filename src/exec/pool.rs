@@ -64,6 +64,11 @@ impl Pool {
         }
     }
 
+    /// Ends a supervisor that does not answer.
+    pub fn kill(&self, slot: u32) {
+        let _ = self.zygote.kill(slot);
+    }
+
     /// Lets the reserve and the zygote go; the zygote ends when its supervisors have.
     pub fn retire(&self) {
         self.lock().warm = None;
@@ -75,7 +80,7 @@ impl Pool {
         let slot = inner.next_slot;
         inner.next_slot = slot.wrapping_add(1);
         let (ours, theirs) = fdpass::packet_pair()?;
-        self.zygote.request(&Fork { slot, spare: spare.map(Path::to_owned) }, theirs.as_fd())?;
+        self.zygote.request(Fork { slot, spare: spare.map(Path::to_owned) }, theirs.as_fd())?;
         Ok(Supervised { slot, socket: ours })
     }
 }

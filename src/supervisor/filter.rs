@@ -57,6 +57,8 @@ enum Check {
     ChildAction,
     /// unshare: never a new user namespace, nor descriptors that only one thread sees
     Unshare,
+    /// close_range: never with descriptors that only one thread sees
+    CloseRange,
     /// it can be a contact
     Contact,
     /// it can be a contact if it has an address (argument 4) or `MSG_FASTOPEN` (argument 3)
@@ -77,6 +79,8 @@ const PTRACE_ATTACH: u32 = 16;
 const PTRACE_SEIZE: u32 = 0x4206;
 const FIOSETOWN: u32 = 0x8901;
 const SIOCSPGRP: u32 = 0x8902;
+/// `USERFAULTFD_IOC_NEW`, asked of /dev/userfaultfd.
+const USERFAULTFD_NEW: u32 = 0xaa00;
 const IOPRIO_WHO_PROCESS: u32 = 1;
 const IOPRIO_WHO_PGRP: u32 = 2;
 
@@ -100,7 +104,7 @@ const TABLE: &[(i64, Check)] = &[
     (libc::SYS_setpriority, Check::Which { process: libc::PRIO_PROCESS as u32, group: libc::PRIO_PGRP as u32 }),
     (libc::SYS_ioprio_set, Check::Which { process: IOPRIO_WHO_PROCESS, group: IOPRIO_WHO_PGRP }),
     (libc::SYS_fcntl, Check::Fcntl),
-    (libc::SYS_ioctl, Check::DenyRequest(&[FIOSETOWN, SIOCSPGRP])),
+    (libc::SYS_ioctl, Check::DenyRequest(&[FIOSETOWN, SIOCSPGRP, USERFAULTFD_NEW])),
     // A pidfd hides its process from a register; every runtime falls back to plain pids.
     (libc::SYS_pidfd_open, Check::Deny(libc::ENOSYS)),
     (libc::SYS_pidfd_send_signal, Check::Deny(libc::ENOSYS)),
@@ -113,6 +117,7 @@ const TABLE: &[(i64, Check)] = &[
     (libc::SYS_io_uring_register, Check::Deny(libc::ENOSYS)),
     // A new user namespace would hand out capabilities inside, and with them mounts of writable cgroup trees.
     (libc::SYS_unshare, Check::Unshare),
+    (libc::SYS_close_range, Check::CloseRange),
     (libc::SYS_clone, Check::NewTask { has_flags: true }),
     (libc::SYS_fork, Check::NewTask { has_flags: false }),
     (libc::SYS_vfork, Check::NewTask { has_flags: false }),
@@ -166,6 +171,7 @@ pub(crate) fn target_of(nr: i32, args: &[u64; 6]) -> Option<i32> {
         | Check::NewTask { .. }
         | Check::ChildAction
         | Check::Unshare
+        | Check::CloseRange
         | Check::Contact
         | Check::AddressedSend
         | Check::MessageSend

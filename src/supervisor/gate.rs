@@ -39,6 +39,8 @@ const IN_FLIGHT: Duration = Duration::from_millis(10);
 const RECOUNT: Duration = Duration::from_millis(2);
 /// Calls answered in one go before the supervisor looks at its other duties.
 const BATCH: usize = 64;
+/// The same for calls that take their time.
+const TURN: Duration = Duration::from_millis(5);
 
 impl Gate {
     pub(crate) fn new(listener: OwnedFd, supervisor: i32, limit: Option<u64>, network: Option<Broker>) -> Gate {
@@ -64,7 +66,11 @@ impl Gate {
 
     /// Answers what is waiting, at most a batch. `false` when no process uses the filter any more.
     pub(crate) fn serve(&mut self) -> bool {
+        let began = Instant::now();
         for _ in 0..BATCH {
+            if began.elapsed() >= TURN {
+                return true;
+            }
             let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
             let ready = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0);
             let events = fds[0].revents().unwrap_or(PollFlags::empty());

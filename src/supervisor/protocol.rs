@@ -68,13 +68,25 @@ pub struct NetworkRules {
     pub resolvers: Vec<IpAddr>,
 }
 
-/// Daemon to zygote. Carries the supervisor's end of its socket.
+/// What a supervisor is forked with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fork {
     /// Number of the execution's groups; unique while the daemon lives.
     pub slot: u32,
     /// A work directory in reserve: a supervisor that is never asked to start anything removes it, if it is empty still.
     pub spare: Option<PathBuf>,
+}
+
+/// Daemon to zygote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Errand {
+    /// One more supervisor. Descriptor: its end of its socket.
+    Fork(Fork),
+    /// The supervisor does not answer any more: end it, and with it its tree.
+    Kill {
+        /// number of its groups
+        slot: u32,
+    },
 }
 
 /// Daemon to supervisor.

@@ -11,7 +11,7 @@ use super::{confine, kill, stub};
 use crate::agent_type::{OnLimit, Survivors};
 use crate::cgroup::group::{Alarm, Group};
 use crate::limits::{LimitKey, Mechanism};
-use crate::sys::{fdpass, process, time};
+use crate::sys::{fdpass, patience, process, time};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -88,6 +88,8 @@ impl<'a> Supervisor<'a> {
             ForkResult::Child => process::exit_now(stub::run(theirs, context, group.as_ref(), protected)),
         };
         drop(theirs);
+        // Only now: the stub must not inherit it.
+        patience::prepare()?;
         Ok(Supervisor {
             context,
             daemon: None,

@@ -3,7 +3,7 @@
 //! It is also the net below them: what a dead supervisor leaves is reparented to the zygote and killed here.
 
 use super::context::Context;
-use super::protocol::{self, Fork};
+use super::protocol::{self, Errand, Fork};
 use super::tree::Snapshot;
 use super::{kill, run};
 use crate::sys::{fdpass, process};
@@ -11,8 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::MsgFlags;
-use nix::unistd::{ForkResult, getpid, setsid};
-use std::collections::HashSet;
+use nix::unistd::{ForkResult, Pid, getpid, setsid};
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -46,8 +46,13 @@ impl Zygote {
 
     /// Asks for one more supervisor that serves `socket`. Returns when the request is queued; a dead zygote is `EPIPE`, one that has
     /// too many requests waiting, or is stopped, is `WouldBlock`.
-    pub fn request(&self, fork: &Fork, socket: BorrowedFd<'_>) -> io::Result<()> {
-        protocol::offer(self.socket.as_fd(), fork, &[socket])
+    pub fn request(&self, fork: Fork, socket: BorrowedFd<'_>) -> io::Result<()> {
+        protocol::offer(self.socket.as_fd(), &Errand::Fork(fork), &[socket])
+    }
+
+    /// Has a supervisor killed that does not answer. Its end, and that of its tree, shows on its socket.
+    pub fn kill(&self, slot: u32) -> io::Result<()> {
+        protocol::offer(self.socket.as_fd(), &Errand::Kill { slot }, &[])
     }
 }
 
@@ -55,7 +60,8 @@ struct Inner {
     socket: OwnedFd,
     signals: OwnedFd,
     context: Context,
-    supervisors: HashSet<i32>,
+    /// pid to slot
+    supervisors: HashMap<i32, u32>,
     /// A supervisor died and left somebody behind.
     strays: bool,
 }
@@ -77,7 +83,7 @@ impl Inner {
         // Not there in gVisor; the probe knows, and the daemon looks for leftovers itself.
         let _ = prctl::set_child_subreaper(true);
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
-        Ok(Inner { socket, signals, context, supervisors: HashSet::new(), strays: false })
+        Ok(Inner { socket, signals, context, supervisors: HashMap::new(), strays: false })
     }
 
     fn serve(mut self) -> i32 {
@@ -100,31 +106,48 @@ impl Inner {
                 drain_signals(self.signals.as_fd());
             }
             if requested {
-                open = self.fork_one();
+                open = self.run_errand();
             }
         }
     }
 
     /// Serves one request. `false` when the daemon is gone.
-    fn fork_one(&mut self) -> bool {
-        let Ok(message) = protocol::receive::<Fork>(self.socket.as_fd(), MsgFlags::empty()) else { return true };
-        let Some((fork, fds)) = message else { return false };
-        let Some(socket) = fds.into_iter().next() else { return true };
+    fn run_errand(&mut self) -> bool {
+        let Ok(message) = protocol::receive::<Errand>(self.socket.as_fd(), MsgFlags::empty()) else { return true };
+        match message {
+            Some((Errand::Fork(fork), fds)) => {
+                if let Some(socket) = fds.into_iter().next() {
+                    self.fork_one(&fork, socket);
+                }
+                true
+            }
+            Some((Errand::Kill { slot }, _)) => {
+                let pids = self.supervisors.iter().filter(|(_, of)| **of == slot).map(|(pid, _)| *pid);
+                for pid in pids {
+                    // Ours and not waited for yet, so the number is still its own.
+                    let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn fork_one(&mut self, fork: &Fork, socket: OwnedFd) {
         match process::fork_single_threaded() {
             Ok(ForkResult::Parent { child }) => {
-                self.supervisors.insert(child.as_raw());
+                self.supervisors.insert(child.as_raw(), fork.slot);
             }
             Ok(ForkResult::Child) => {
                 // Nothing of the zygote's may stay open: its socket is how the daemon's death is noticed.
                 process::close_from(3, &[socket.as_raw_fd()]);
-                let code = run::supervise(socket, &self.context, &fork);
+                let code = run::supervise(socket, &self.context, fork);
                 // Not std::process::exit: descriptors that were closed above still have owners on this stack.
                 process::exit_now(code)
             }
             // The socket closes here, so the daemon sees the end of the stream and reports the failed start.
             Err(_) => {}
         }
-        true
     }
 
     /// Waits for ended children, then kills orphans of dead supervisors. True while some are left.
@@ -132,13 +155,13 @@ impl Inner {
     /// A supervisor that exits by itself has no children left, so only another end is a reason to look.
     fn reap_and_kill_strays(&mut self) -> bool {
         while let Ok(Some((pid, exit))) = process::reap() {
-            if self.supervisors.remove(&pid) {
+            if self.supervisors.remove(&pid).is_some() {
                 self.strays |= exit != process::Exit::Code(0);
             }
         }
         if self.strays {
             let own = getpid().as_raw();
-            let is_stray = |pid: i32| !self.supervisors.contains(&pid);
+            let is_stray = |pid: i32| !self.supervisors.contains_key(&pid);
             self.strays = Snapshot::take(own).is_ok_and(|s| s.tree().any(|p| p.parent == own && is_stray(p.pid)));
             kill::kill_tree(own, is_stray);
         }

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod fdpass;
 pub mod mount;
 pub mod network;
+pub mod patience;
 pub mod poll;
 pub mod process;
 pub mod random;

@@ -46,6 +46,23 @@ pub fn read_memory(tid: i32, address: u64, into: &mut [u8]) -> io::Result<usize>
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
+/// Most parts of one read (`UIO_MAXIOV`).
+const MAX_PARTS: usize = 1024;
+
+/// Reads several parts of another process's memory one after the other, at most 1024 of them; the count may be short where a page is missing.
+pub fn read_parts(tid: i32, parts: &[(u64, usize)], into: &mut [u8]) -> io::Result<usize> {
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote: Vec<libc::iovec> = parts
+        .iter()
+        .take(MAX_PARTS)
+        .map(|(address, length)| libc::iovec { iov_base: *address as *mut libc::c_void, iov_len: *length })
+        .collect();
+    // SAFETY: `local` is a writable buffer of ours, and the kernel fills no more than it holds; `remote` names addresses in the other process.
+    let read =
+        unsafe { libc::process_vm_readv(tid, &raw const local, 1, remote.as_ptr(), remote.len() as libc::c_ulong, 0) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
 /// Writes to another process's memory (process_vm_writev(2)).
 pub fn write_memory(tid: i32, address: u64, from: &[u8]) -> io::Result<usize> {
     let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };

@@ -10,6 +10,8 @@ pub const TCP_ESTABLISHED: u8 = 1;
 pub const TCP_SYN_SENT: u8 = 2;
 /// Both sides connect at once.
 pub const TCP_SYN_RECV: u8 = 3;
+/// Waits for others to connect.
+pub const TCP_LISTEN: u8 = 10;
 /// Never connected, or not any more.
 pub const TCP_CLOSE: u8 = 7;
 

@@ -103,6 +103,11 @@ impl Blocks<'_> {
                 let flags = (libc::CLONE_NEWUSER | files) as u32;
                 self.code.extend([load_arg(0), jump(ANY_BIT, flags, 0, 1), deny(libc::EPERM), allow()]);
             }
+            Check::CloseRange => {
+                const CLOSE_RANGE_UNSHARE: u32 = 2;
+                let unshares = if self.rules.network.is_some() { CLOSE_RANGE_UNSHARE } else { 0 };
+                self.code.extend([load_arg(2), jump(ANY_BIT, unshares, 0, 1), deny(libc::EPERM), allow()]);
+            }
             Check::NewTask { has_flags } => self.new_task(*has_flags),
             Check::ChildAction => self.child_action(),
             Check::Contact

@@ -77,6 +77,9 @@ fn contacts_go_to_the_gate_and_connected_sends_do_not() {
         (libc::SYS_io_uring_setup, [8, 0, 0, 0, 0, 0], ENOSYS),
         (libc::SYS_userfaultfd, [0, 0, 0, 0, 0, 0], ENOSYS),
         (libc::SYS_unshare, [libc::CLONE_FILES as u64, 0, 0, 0, 0, 0], EPERM),
+        (libc::SYS_close_range, [3, u64::MAX, 2, 0, 0, 0], EPERM),
+        (libc::SYS_close_range, [3, u64::MAX, 4, 0, 0, 0], ALLOW),
+        (libc::SYS_ioctl, [3, 0xaa00, 0, 0, 0, 0], EPERM),
     ];
     for (nr, args, expected) in cases {
         assert_eq!(answer6(&network_rules(false), nr, args), expected, "call {nr} {args:x?}");

@@ -6,10 +6,12 @@
 
 use super::address;
 use super::ledger::Ledger;
+use super::making::Order;
+use super::passing::Passing;
 use super::policy::{self, Judgement};
 use super::proxy_door::Door;
 use super::sockets::Made;
-use super::target::{Found, Identity, Reach, Target, errno};
+use super::target::{Identity, Reach, Target};
 use super::waiting::Waiting;
 use crate::agent_type::OnLimit;
 use crate::supervisor::protocol::{Contact, NetworkRules, NetworkUsage, Verdict};
@@ -85,6 +87,8 @@ pub(crate) struct Broker {
     supervisor: i32,
     pub(super) ledger: Ledger,
     pub(super) made: Made,
+    pub(super) passing: Passing,
+    pub(super) orders: Vec<Order>,
     pub(super) waiting: Vec<Waiting>,
     /// Cookies of non-blocking sockets whose attempt has begun and whose end nobody has asked about.
     under_way: VecDeque<u64>,
@@ -116,6 +120,8 @@ impl Broker {
             identity,
             supervisor,
             made: Made::default(),
+            passing: Passing::default(),
+            orders: Vec::new(),
             waiting: Vec::new(),
             under_way: VecDeque::new(),
             door: door.and_then(Door::new),
@@ -188,49 +194,6 @@ impl Broker {
         self.made.let_go(self.supervisor, self.identity, at_once, time::monotonic());
     }
 
-    /// socket(2), where we make them.
-    fn make(&mut self, ask: &Ask<'_>) -> Result<Reply, i32> {
-        let [domain, kind, protocol] = [0, 1, 2].map(|index| ask.argument(index) as i32);
-        if self.made.is_full() {
-            self.let_go(true);
-        }
-        // Made without our rights: netlink and others remember who opened them.
-        let made = ask.target.with_its_rights(|| {
-            socket::create(domain, kind | libc::SOCK_CLOEXEC, protocol).map_err(|error| errno(&error))
-        })?;
-        let close_on_exec = kind & libc::SOCK_CLOEXEC != 0;
-        let copy = made.try_clone().map_err(|error| errno(&error))?;
-        let datagrams = matches!(domain, libc::AF_INET | libc::AF_INET6) && kind & 0xf != libc::SOCK_STREAM;
-        if !self.made.keep(copy, datagrams, time::monotonic()) {
-            return Err(libc::EMFILE);
-        }
-        seccomp::hand_over(ask.listener, ask.call.id, made.as_fd(), close_on_exec).map_err(|error| errno(&error))?;
-        Ok(Reply::Done)
-    }
-
-    /// bind(2), where we keep duplicates: none of a socket that is closed may hold the address.
-    fn note_bind(&mut self, ask: &Ask<'_>) -> Result<Reply, i32> {
-        if self.made.has_bound() {
-            self.let_go(true);
-        }
-        if let Ok(Found::Held(held)) = ask.target.socket(ask.fd(), &self.made)
-            && let Some(inode) = held.inode
-        {
-            self.made.note_bound(inode);
-        }
-        Ok(Reply::Now(Answer::Continue))
-    }
-
-    /// listen(2), where we keep duplicates: it will not connect any more.
-    fn note_listen(&mut self, ask: &Ask<'_>) -> Result<Reply, i32> {
-        if let Ok(Found::Held(held)) = ask.target.socket(ask.fd(), &self.made)
-            && let Some(inode) = held.inode
-        {
-            self.made.release(inode);
-        }
-        Ok(Reply::Now(Answer::Continue))
-    }
-
     /// Descriptors to wait for besides the listener.
     pub(crate) fn poll_fds(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let door = self.door.as_ref().map(|door| (door.as_fd(), PollFlags::POLLIN));
@@ -240,11 +203,13 @@ impl Broker {
 
     /// Monotonic time of the next duty.
     pub(crate) fn next_at(&self) -> Option<Duration> {
-        self.waiting.iter().map(Waiting::next_at).chain(self.made.next_at()).min()
+        let orders = self.orders.iter().map(Order::next_at);
+        self.waiting.iter().map(Waiting::next_at).chain(orders).chain(self.made.next_at()).min()
     }
 
     /// Goes on with whatever may have become ready or due.
     pub(crate) fn advance(&mut self, listener: BorrowedFd<'_>) {
+        self.advance_orders(listener);
         self.advance_waiting(listener);
         if let Some(door) = &mut self.door {
             self.connections.extend(door.take());
@@ -279,7 +244,9 @@ fn is_local(to: SocketAddr) -> bool {
     };
     let bytes = address::any_port(to.ip(), scope);
     let probe = || socket::create(domain, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-    let binds = probe().and_then(|probe| socket::bind(probe.as_fd(), &bytes)).is_ok();
+    // Only "not an address of mine" says so; a link-local address without an interface may be one.
+    let bound = probe().and_then(|probe| socket::bind(probe.as_fd(), &bytes));
+    let binds = !bound.is_err_and(|error| error.raw_os_error() == Some(libc::EADDRNOTAVAIL));
     let starts_there = || {
         let mut to_discard = bytes.clone();
         to_discard[3] = 9;

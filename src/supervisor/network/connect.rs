@@ -5,8 +5,9 @@ use super::broker::{Ask, Broker, FORBIDDEN, Reply};
 use super::policy::Judgement;
 use super::target::{Found, Held, Target, errno};
 use super::waiting::Waiting;
+use crate::sys::patience;
 use crate::sys::seccomp::Answer;
-use crate::sys::socket::{self, TCP_CLOSE, TCP_ESTABLISHED, TCP_SYN_RECV, TCP_SYN_SENT};
+use crate::sys::socket::{self, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -20,7 +21,7 @@ impl Broker {
         };
         let domain = socket::domain(held.socket.as_fd()).map_err(|error| errno(&error))?;
         if !is_internet(domain) {
-            return self.connect_elsewhere(ask, held);
+            return self.connect_elsewhere(ask, held, domain);
         }
         let bytes = read_address(ask)?;
         let stream = is_stream(held.socket.as_fd())?;
@@ -79,8 +80,7 @@ impl Broker {
     fn attempt(&mut self, ask: &Ask<'_>, held: Held, bytes: Vec<u8>, judgement: Judgement) -> Result<Reply, i32> {
         let socket = held.socket.as_fd();
         let nonblocking = socket::is_nonblocking(socket);
-        let begun = without_blocking(socket, nonblocking, || socket::connect(socket, &bytes));
-        let begun = begun.map_err(|error| errno(&error));
+        let begun = connect_at_once(socket, &bytes, nonblocking, libc::EINPROGRESS);
         if judgement == Judgement::Proxy && matches!(begun, Ok(()) | Err(libc::EINPROGRESS)) {
             self.greet(socket);
         }
@@ -122,15 +122,17 @@ impl Broker {
 
     /// What is connected needs no duplicate; what failed may try again. `news`: the program does not know yet.
     pub(super) fn note_end_of(&mut self, held: &Held, news: bool) {
+        let still_ours = [TCP_CLOSE, TCP_SYN_SENT, TCP_SYN_RECV];
         if let Some(inode) = held.inode
-            && socket::tcp_state(held.socket.as_fd()).is_ok_and(|state| state != TCP_CLOSE)
+            && socket::tcp_state(held.socket.as_fd()).is_ok_and(|state| !still_ours.contains(&state))
         {
             self.made.note_connected(inode, news);
         }
     }
 
-    /// Unix, netlink and whatever else is not the internet.
-    fn connect_elsewhere(&mut self, ask: &Ask<'_>, held: Held) -> Result<Reply, i32> {
+    /// Unix and netlink.
+    fn connect_elsewhere(&mut self, ask: &Ask<'_>, held: Held, domain: i32) -> Result<Reply, i32> {
+        self.must_be_known(domain)?;
         if ask.target.is_alone() {
             ask.check()?;
             if let Some(inode) = held.inode {
@@ -152,6 +154,15 @@ impl Broker {
             }
             Err(errno) => Err(errno),
         }
+    }
+
+    /// The filter lets nobody make a socket of another family, but one may come from outside, or a TCP socket turn into one (`TCP_ULP`).
+    pub(super) fn must_be_known(&mut self, domain: i32) -> Result<(), i32> {
+        if is_internet(domain) || [libc::AF_UNIX, libc::AF_NETLINK].contains(&domain) {
+            return Ok(());
+        }
+        self.ledger.forbid_stranger();
+        Err(FORBIDDEN)
     }
 
     /// A socket that we did not make, where we must have made it to act on it.
@@ -192,15 +203,20 @@ fn read_address(ask: &Ask<'_>) -> Result<Vec<u8>, i32> {
     Ok(bytes)
 }
 
-/// Runs a call that must not block us. The open file is the program's as well, so its other threads could see the flag for a moment.
-pub(super) fn without_blocking<T>(socket: BorrowedFd<'_>, nonblocking: bool, act: impl FnOnce() -> T) -> T {
-    if nonblocking {
-        return act();
+/// Connects without waiting. The open file is the program's as well: another thread could see the flag for a moment, or clear it to
+/// make us wait; then the kernel sends us back soon, with the attempt begun. `under_way`: what that is called.
+fn connect_at_once(socket: BorrowedFd<'_>, bytes: &[u8], nonblocking: bool, under_way: i32) -> Result<(), i32> {
+    if !nonblocking {
+        socket::set_nonblocking(socket, true);
     }
-    socket::set_nonblocking(socket, true);
-    let result = act();
-    socket::set_nonblocking(socket, false);
-    result
+    let result = patience::bounded(|| socket::connect(socket, bytes));
+    if !nonblocking {
+        socket::set_nonblocking(socket, false);
+    }
+    match result.map_err(|error| errno(&error)) {
+        Err(libc::EINTR) => Err(under_way),
+        result => result,
+    }
 }
 
 /// The end of an attempt, if it has come. The kernel is asked once more when it succeeded, so that the socket is as after a blocking
@@ -209,6 +225,8 @@ pub(super) fn finish(socket: BorrowedFd<'_>, bytes: &[u8]) -> Option<Result<(), 
     match socket::tcp_state(socket) {
         Ok(TCP_SYN_SENT | TCP_SYN_RECV) => None,
         Ok(TCP_CLOSE) | Err(_) => Some(Err(settle_failure(socket))),
+        // It was made a listener meanwhile, and could be closed and connected anew under our hands.
+        Ok(TCP_LISTEN) => Some(Err(libc::EISCONN)),
         Ok(_) => Some(match socket::connect(socket, bytes).map_err(|error| errno(&error)) {
             Ok(()) | Err(libc::EISCONN) => Ok(()),
             Err(other) => Err(other),
@@ -226,24 +244,45 @@ fn settle_failure(socket: BorrowedFd<'_>) -> i32 {
 /// Connects as the program would: with its rights, from its directory, without waiting.
 pub(super) fn connect_as_program(target: &Target, socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), i32> {
     let nonblocking = socket::is_nonblocking(socket);
-    let act =
-        || without_blocking(socket, nonblocking, || socket::connect(socket, bytes)).map_err(|error| errno(&error));
-    in_its_directory(target, bytes, || target.with_its_rights(act))
+    from_its_place(target, bytes, |bytes| {
+        target.with_its_rights(|| connect_at_once(socket, bytes, nonblocking, libc::EAGAIN))
+    })
 }
 
-/// Runs `act` in the program's directory, if the address is a path that starts there (unix(7)).
-pub(super) fn in_its_directory<T>(
+/// Runs `act` with the address as it would be understood from where the program is: in its directory, if it is a path that starts there,
+/// and with its own /proc/self (unix(7)).
+pub(super) fn from_its_place<T>(
     target: &Target,
     address: &[u8],
-    act: impl FnOnce() -> Result<T, i32>,
+    act: impl FnOnce(&[u8]) -> Result<T, i32>,
 ) -> Result<T, i32> {
-    let unix = address.starts_with(&(libc::AF_UNIX as u16).to_ne_bytes());
-    if !unix || address.get(2).is_none_or(|first| [0, b'/'].contains(first)) {
-        return act();
+    let family = (libc::AF_UNIX as u16).to_ne_bytes();
+    let Some(path) = address.strip_prefix(&family).filter(|path| path.first().is_some_and(|first| *first != 0)) else {
+        return act(address);
+    };
+    if let Some(path) = in_its_proc(target, path)? {
+        return act(&[&family[..], &path].concat());
+    }
+    if path.starts_with(b"/") {
+        return act(address);
     }
     let directory = OsString::from(format!("/proc/{}/cwd", target.tid));
     target.as_it(|| nix::unistd::chdir(directory.as_os_str())).map_err(|_| libc::EACCES)?;
-    let result = act();
+    let result = act(address);
     let _ = nix::unistd::chdir("/");
     result
+}
+
+/// A path below /proc/self or /proc/thread-self, with the program's number instead of ours.
+fn in_its_proc(target: &Target, path: &[u8]) -> Result<Option<Vec<u8>>, i32> {
+    let own = if let Some(rest) = path.strip_prefix(b"/proc/self/") {
+        [format!("/proc/{}/", target.leader().map_err(|error| errno(&error))?).as_bytes(), rest].concat()
+    } else if let Some(rest) = path.strip_prefix(b"/proc/thread-self/") {
+        [format!("/proc/{}/", target.tid).as_bytes(), rest].concat()
+    } else {
+        return Ok(None);
+    };
+    // `sun_path` has 108 bytes; the NUL at its end may go.
+    let length = own.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if length > 108 { Err(libc::ENAMETOOLONG) } else { Ok(Some(own[..length].to_vec())) }
 }

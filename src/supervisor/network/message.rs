@@ -70,15 +70,20 @@ impl Message {
 
     /// Copies up to `most` bytes of data from `offset` on.
     pub(super) fn data(&self, target: &Target, offset: u64, most: u64) -> Result<Vec<u8>, i32> {
-        let (mut skip, mut data) = (offset, Vec::new());
+        let (mut skip, mut room, mut wanted) = (offset, most, Vec::new());
         for (at, length) in &self.parts {
-            let room = most - data.len() as u64;
             let from = skip.min(*length);
             skip -= from;
             let take = (length - from).min(room);
-            data.extend(target.read(at.wrapping_add(from), take as usize)?);
+            room -= take;
+            if take > 0 {
+                wanted.push((at.wrapping_add(from), take as usize));
+            }
         }
-        Ok(data)
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        target.read_parts(&wanted)
     }
 
     /// Leaves only ancillary data that cannot change where a datagram goes.
@@ -93,9 +98,17 @@ impl Message {
         if all { Ok(()) } else { Err(libc::EPERM) }
     }
 
-    /// Takes the descriptors that the message carries, and writes our numbers for them.
+    /// Takes the descriptors that the message carries, and writes our numbers for them. Credentials get our process id: the kernel
+    /// lets nobody name another, and checks user and group as it would for the program.
     pub(super) fn take_descriptors(&mut self, target: &Target) -> Result<(), i32> {
         let items = items(&self.control).ok_or(libc::EINVAL)?;
+        for item in items.iter().filter(|item| item.level == libc::SOL_SOCKET && item.kind == libc::SCM_CREDENTIALS) {
+            if let Some(pid) = self.control[item.start..item.end].first_chunk_mut::<4>()
+                && target.leader().is_ok_and(|leader| leader.to_ne_bytes() == *pid)
+            {
+                *pid = std::process::id().to_ne_bytes();
+            }
+        }
         for item in items.iter().filter(|item| item.level == libc::SOL_SOCKET && item.kind == libc::SCM_RIGHTS) {
             for number in self.control[item.start..item.end].as_chunks_mut::<4>().0 {
                 let fd = target.descriptor(i32::from_ne_bytes(*number))?;

@@ -9,9 +9,10 @@
 //! | `policy` | destination to free, counted, forbidden or proxied; pure |
 //! | `ledger` | what was counted and what is left; pure |
 //! | `target` | memory and descriptors of the program |
-//! | `sockets` | sockets that we made for it, where its own are out of reach |
+//! | `making`, `sockets` | sockets that we make for it, where its own are out of reach |
 //! | `broker` | the state, and who answers which call |
 //! | `connect`, `send` | the calls themselves |
+//! | `passing` | calls that the kernel runs itself |
 //! | `waiting` | calls of blocking sockets that are under way |
 //! | `proxy_door` | connections to the egress proxy |
 //!
@@ -22,7 +23,9 @@ mod address;
 mod broker;
 mod connect;
 mod ledger;
+mod making;
 mod message;
+mod passing;
 mod policy;
 mod proxy_door;
 mod send;

@@ -33,6 +33,10 @@ fn this_host_by_name(ip: IpAddr) -> IpAddr {
     }
 }
 
+fn has_loopback_resolver(rules: &NetworkRules) -> bool {
+    rules.resolvers.iter().any(|resolver| is_loopback(*resolver))
+}
+
 /// Judges a destination. `is_local` tells whether an address is one of this host's; it is asked only for the daemon's ports.
 ///
 /// With a proxy the resolvers are out of reach too: a name to look up carries as much as a request does. A resolver on a loopback
@@ -51,6 +55,10 @@ pub(super) fn judge(
         return if counts { Judgement::Counted } else { Judgement::Forbidden };
     }
     let resolver = rules.resolvers.iter().any(|resolver| resolver.to_canonical() == ip);
+    if rules.proxied && to.ip().to_canonical().is_unspecified() && has_loopback_resolver(rules) {
+        // On a socket that is bound, the kernel takes this for the socket's own address, a resolver's for instance.
+        return Judgement::Forbidden;
+    }
     if rules.proxied {
         let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let shared = ip == host || !loopback || ip.is_ipv6();
@@ -86,10 +94,11 @@ mod tests {
             ("127.8.8.8:80", true, Free, Free),
             ("[::1]:80", false, Free, Free),
             ("[::]:80", false, Free, Free),
-            ("0.0.0.0:80", false, Free, Free),
+            ("0.0.0.0:80", false, Free, Forbidden),
             ("[::ffff:127.0.0.1]:80", false, Free, Free),
             ("127.0.0.1:4000", false, Free, Proxy),
-            ("0.0.0.0:4000", false, Free, Proxy),
+            ("0.0.0.0:4000", false, Free, Forbidden),
+            ("[::ffff:0.0.0.0]:80", false, Free, Forbidden),
             ("0.0.0.0:53", true, Free, Forbidden),
             ("127.0.0.1:4000", true, Free, Free),
             ("127.0.0.2:4000", false, Free, Free),
@@ -114,6 +123,14 @@ mod tests {
             assert_eq!(judge(&rules(false, false), None, to, udp, local), plain, "{to}");
             assert_eq!(judge(&rules(true, false), Some(4000), to, udp, local), proxied, "{to} with a proxy");
         }
+    }
+
+    #[test]
+    fn this_host_is_within_reach_where_no_resolver_is_on_it() {
+        let rules = NetworkRules { resolvers: vec!["10.0.0.2".parse().unwrap()], ..rules(true, false) };
+        let judge = |to: &str| judge(&rules, Some(4000), to.parse().unwrap(), false, |_| false);
+        assert_eq!((judge("0.0.0.0:80"), judge("[::]:80")), (Judgement::Free, Judgement::Free));
+        assert_eq!(judge("0.0.0.0:4000"), Judgement::Proxy);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::address::{self, Destination, Use};
 use super::broker::{Ask, Broker, FORBIDDEN, OVER_LIMIT, Reply};
-use super::connect::{in_its_directory, is_internet, is_stream};
+use super::connect::{from_its_place, is_internet, is_stream};
 use super::message::{MMSGHDR, MMSGHDR_LENGTH, Message};
 use super::target::{Found, Held, Target, errno};
 use super::waiting::{Sending, Waiting};
@@ -13,10 +13,14 @@ use crate::supervisor::protocol::Verdict;
 use crate::sys::remote;
 use crate::sys::seccomp::Answer;
 use crate::sys::socket::{self, TCP_CLOSE, TCP_SYN_SENT};
+use crate::sys::time;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// Messages of one sendmmsg(2) that are sent in one go; the program sends the rest with its next call.
 const BATCH: u64 = 64;
+/// No more messages of one sendmmsg(2) begin after this time.
+const TURN: Duration = Duration::from_millis(2);
 /// Bytes of a stream that are copied at once.
 const CHUNK: u64 = 64 * 1024;
 /// Longest datagram over IPv4 and IPv6 without jumbograms.
@@ -57,7 +61,8 @@ impl Broker {
         }
         let again = |held: &Held| held.socket.try_clone().map_err(|error| errno(&error));
         let (mut sent, mut held) = (0, first);
-        while sent < count {
+        let began = time::monotonic();
+        while sent < count && (sent == 0 || time::monotonic().saturating_sub(began) < TURN) {
             let next = Held { socket: again(&held)?, inode: held.inode };
             let header = vector.wrapping_add(sent * MMSGHDR);
             let message = Message::read(&ask.target, header);
@@ -80,6 +85,7 @@ impl Broker {
             Found::Strange(name, _) => self.send_strange(ask, &name).map(Err),
             Found::Held(held) => {
                 let domain = socket::domain(held.socket.as_fd()).map_err(|error| errno(&error))?;
+                self.must_be_known(domain)?;
                 let opens = flags_of(ask) & libc::MSG_FASTOPEN != 0;
                 let harmless = !is_internet(domain) || (is_stream(held.socket.as_fd())? && !opens);
                 if harmless && ask.target.is_alone() {
@@ -101,6 +107,10 @@ impl Broker {
         counted: Option<u64>,
     ) -> Result<Reply, i32> {
         ask.check()?;
+        if flags & libc::MSG_ZEROCOPY != 0 {
+            // There is no notice of completion for a copy; programs send again without it.
+            return Err(libc::ENOBUFS);
+        }
         let domain = socket::domain(held.socket.as_fd()).map_err(|error| errno(&error))?;
         let internet = is_internet(domain);
         let stream = if internet {
@@ -108,13 +118,14 @@ impl Broker {
         } else {
             socket::kind(held.socket.as_fd()).is_ok_and(|kind| kind == libc::SOCK_STREAM)
         };
-        let mut flags = flags & !(libc::MSG_ZEROCOPY | MSG_CMSG_COMPAT);
+        let mut flags = flags & !MSG_CMSG_COMPAT;
         if internet && !stream {
             self.address_datagram(domain, &mut message)?;
         } else if internet && flags & libc::MSG_FASTOPEN != 0 {
             self.open_stream(domain, &held, &message)?;
         } else if internet {
             message.name = None;
+            message.control.clear();
             flags &= !libc::MSG_FASTOPEN;
         } else if message.take_descriptors(&ask.target).is_err() {
             return self.send_strange(ask, b"UNIX");
@@ -177,7 +188,8 @@ impl Broker {
     }
 
     /// A socket that we did not make. Datagrams from it would be out of our hands. Anything else is harmless, unless another thread puts a
-    /// datagram socket under its number before the kernel looks; where there is one, it counts as the contact that it may be.
+    /// datagram socket under its number before the kernel looks: where there is one, it counts as the contact that it may be, and
+    /// none is made until the kernel has looked.
     fn send_strange(&mut self, ask: &Ask<'_>, protocol: &[u8]) -> Result<Reply, i32> {
         ask.check()?;
         let opens = flags_of(ask) & libc::MSG_FASTOPEN != 0;
@@ -186,12 +198,14 @@ impl Broker {
             self.ledger.forbid_stranger();
             return Err(FORBIDDEN);
         }
-        if !ask.target.is_alone() && self.made.has_datagrams() {
-            self.let_go(false);
-            self.let_go(false);
+        if !ask.target.is_alone() {
+            if self.made.has_datagrams() {
+                self.let_go(false);
+            }
             if self.made.has_datagrams() && self.ledger.unknown() != Verdict::Allowed {
                 return Err(OVER_LIMIT);
             }
+            self.passing.note(ask.target);
         }
         Ok(Reply::Now(Answer::Continue))
     }
@@ -223,7 +237,7 @@ impl Sending {
                     return Ok(None);
                 }
                 Err(libc::EAGAIN) if blocking => return Ok(None),
-                Err(errno) if self.sent > 0 && errno != libc::EPIPE => return self.result(target),
+                Err(_) if self.sent > 0 => return self.result(target),
                 Err(errno) => {
                     if errno == libc::EPIPE && self.stream && self.flags & libc::MSG_NOSIGNAL == 0 {
                         remote::signal_thread(target.tid, libc::SIGPIPE);
@@ -255,11 +269,13 @@ impl Sending {
         let (socket, flags) = (held.socket.as_fd(), self.flags | libc::MSG_DONTWAIT);
         let Sending { message, .. } = self;
         let Message { name, control, .. } = message;
-        let mut act = || socket::send(socket, name.as_deref(), data, control, flags).map_err(|error| errno(&error));
-        if self.internet {
-            return act();
+        let mut act =
+            |name: Option<&[u8]>| socket::send(socket, name, data, control, flags).map_err(|error| errno(&error));
+        match name {
+            _ if self.internet => act(name.as_deref()),
+            None => target.with_its_rights(|| act(None)),
+            Some(name) => from_its_place(target, name, |name| target.with_its_rights(|| act(Some(name)))),
         }
-        in_its_directory(target, name.as_deref().unwrap_or_default(), || target.with_its_rights(act))
     }
 
     /// What the call returns; an array's header gets its count.

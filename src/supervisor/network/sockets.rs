@@ -6,11 +6,12 @@
 
 use super::target::{Identity, socket_inode};
 use crate::supervisor::tree::Snapshot;
-use crate::sys::remote;
+use crate::sys::{remote, time};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Sockets kept at once; one more is refused with `EMFILE`.
@@ -38,6 +39,8 @@ pub(super) struct Made {
     /// Let go of when connected; `true` while the program has not learned of it from a call yet.
     connected: VecDeque<(u64, bool)>,
     look_at: Option<Duration>,
+    /// Looks take a tenth of the time at most.
+    rested_at: Duration,
 }
 
 impl Made {
@@ -54,6 +57,10 @@ impl Made {
 
     pub(super) fn is_full(&self) -> bool {
         self.kept.len() >= MAX_KEPT
+    }
+
+    pub(super) fn has(&self, inode: u64) -> bool {
+        self.kept.contains_key(&inode)
     }
 
     pub(super) fn duplicate(&self, inode: u64) -> Option<OwnedFd> {
@@ -103,20 +110,22 @@ impl Made {
         self.look_at
     }
 
-    /// Lets go of sockets that no process of the execution has open. `at_once`: those with an address on the first miss, because somebody
-    /// wants to bind now; datagram sockets too.
+    /// Lets go of sockets that no process of the execution has open. `at_once`: on the first miss, because an address
+    /// or room is wanted now; one that could send datagrams unseen only if it has an address.
     pub(super) fn let_go(&mut self, supervisor: i32, identity: Option<Identity>, at_once: bool, now: Duration) {
-        if self.kept.is_empty() {
+        if self.kept.is_empty() || now < self.rested_at {
             return;
         }
         let open = open_sockets(supervisor, identity).filter(|open| !open.in_flight).map(|open| open.inodes);
         if let Some(open) = open {
             self.kept.retain(|inode, kept| {
                 kept.misses = if open.contains(inode) { 0 } else { kept.misses + 1 };
-                kept.misses < if at_once && (kept.bound || kept.datagrams) { 1 } else { MISSES }
+                kept.misses < if at_once && (kept.bound || !kept.datagrams) { 1 } else { MISSES }
             });
         }
-        self.look_at = (!self.kept.is_empty()).then_some(now + LOOK);
+        let cost = time::monotonic().saturating_sub(now);
+        self.rested_at = now + cost * 10;
+        self.look_at = (!self.kept.is_empty()).then_some(now + LOOK.max(cost * 10));
     }
 }
 
@@ -140,21 +149,32 @@ fn open_sockets(supervisor: i32, identity: Option<Identity>) -> Option<Open> {
         remote::assume_file_identity(identity.uid, identity.gid);
     }
     let mut open = Open::default();
-    for process in snapshot.living() {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{}/fd", process.pid)) else { continue };
-        for entry in entries.flatten() {
-            let Some(inode) = std::fs::read_link(entry.path()).ok().and_then(|link| socket_inode(&link)) else {
-                continue;
-            };
-            open.inodes.insert(inode);
-            let info = format!("/proc/{}/fdinfo/{}", process.pid, entry.file_name().to_string_lossy());
-            open.in_flight |= std::fs::read_to_string(info).is_ok_and(|info| carries_descriptors(&info));
+    for process in snapshot.tree() {
+        let own = PathBuf::from(format!("/proc/{}", process.pid));
+        // A leader that has ended shows nothing, while its threads go on.
+        if note_open(&own, &mut open) == 0 {
+            let threads = std::fs::read_dir(own.join("task")).into_iter().flatten().flatten();
+            threads.take_while(|thread| note_open(&thread.path(), &mut open) == 0).for_each(drop);
         }
     }
     if let Some(identity) = identity {
         remote::assume_file_identity(identity.own_uid, identity.own_gid);
     }
     Some(open)
+}
+
+/// Notes what one process or thread has open; returns how many descriptors it shows.
+fn note_open(proc: &Path, open: &mut Open) -> usize {
+    let Ok(entries) = std::fs::read_dir(proc.join("fd")) else { return 0 };
+    let mut count = 0;
+    for entry in entries.flatten() {
+        count += 1;
+        let Some(inode) = std::fs::read_link(entry.path()).ok().and_then(|link| socket_inode(&link)) else { continue };
+        open.inodes.insert(inode);
+        let info = std::fs::read_to_string(proc.join("fdinfo").join(entry.file_name()));
+        open.in_flight |= info.is_ok_and(|info| carries_descriptors(&info));
+    }
+    count
 }
 
 /// `scm_fds` of a Unix socket's fdinfo (Linux 5.8): descriptors in its queue.
@@ -199,16 +219,18 @@ mod tests {
 
     /// This test process has no children, so every socket counts as closed by the execution.
     #[test]
-    fn closed_ones_are_let_go_after_two_looks_or_at_once_for_a_bind() {
+    fn closed_ones_are_let_go_after_two_looks_or_at_once_where_it_matters() {
         let supervisor = std::process::id() as i32;
-        let (mut sockets, now) = (Made::default(), Duration::from_secs(1));
-        let one = socket::create(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0).unwrap();
-        let (first, second) = (inode(&one).unwrap(), made());
-        let datagram = inode(&second).unwrap();
-        assert!(sockets.keep(one, false, now) && sockets.keep(second, true, now));
+        let (mut sockets, mut now) = (Made::default(), Duration::from_secs(1));
+        let stream = || socket::create(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0).unwrap();
+        let (one, two, three) = (stream(), made(), made());
+        let numbers = [&one, &two, &three].map(|socket| inode(socket).unwrap());
+        assert!(sockets.keep(one, false, now) && sockets.keep(two, true, now) && sockets.keep(three, true, now));
+        sockets.note_bound(numbers[2]);
         sockets.let_go(supervisor, None, true, now);
-        assert!(sockets.duplicate(first).is_some() && sockets.duplicate(datagram).is_none());
+        assert_eq!(numbers.map(|number| sockets.has(number)), [false, true, false]);
+        now += Duration::from_secs(60);
         sockets.let_go(supervisor, None, false, now);
-        assert!(sockets.duplicate(first).is_none());
+        assert!(!sockets.has_datagrams());
     }
 }

@@ -80,6 +80,30 @@ impl Target {
         }
     }
 
+    /// Copies parts one after the other, as they stand.
+    ///
+    /// # Errors
+    /// As for [`Target::read`].
+    pub(super) fn read_parts(&self, parts: &[(u64, usize)]) -> Result<Vec<u8>, i32> {
+        let mut bytes = vec![0; parts.iter().map(|(_, length)| length).sum()];
+        let read = match self.reach {
+            Reach::Trace => remote::read_parts(self.tid, parts, &mut bytes),
+            Reach::Made => self.as_it(|| {
+                let (memory, mut done) = (self.memory(false)?, 0);
+                for (address, length) in parts {
+                    memory.read_exact_at(&mut bytes[done..done + length], *address)?;
+                    done += length;
+                }
+                Ok(done)
+            }),
+        };
+        match read {
+            Ok(count) if count == bytes.len() => Ok(bytes),
+            Ok(_) => Err(libc::EFAULT),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
     /// Writes all of `bytes`.
     pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), i32> {
         let written = match self.reach {
@@ -125,7 +149,7 @@ impl Target {
     }
 
     /// Before Linux 6.9 only the leader of a thread group has a pidfd; threads share its descriptors unless they took pains.
-    fn leader(&self) -> io::Result<i32> {
+    pub(super) fn leader(&self) -> io::Result<i32> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid))?;
         let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:")).and_then(|id| id.trim().parse().ok());
         leader.ok_or_else(|| Errno::ESRCH.into())
@@ -170,7 +194,9 @@ impl Target {
         match self.identity {
             Some(identity) => {
                 remote::assume_identity(identity.uid, identity.gid).map_err(|_| libc::EPERM)?;
-                let result = act();
+                // The kernel takes them only from uid 0.
+                let bare = caps::get().and_then(|sets| caps::set(caps::Sets { effective: 0, ..sets }));
+                let result = if bare.is_ok() { act() } else { Err(libc::EPERM) };
                 // The saved user is ours still, so this cannot fail; the capabilities come back with it.
                 let back = remote::resume_identity(identity.own_uid, identity.own_gid);
                 let _ = caps::set(own);
@@ -197,13 +223,16 @@ pub(super) fn socket_inode(link: &std::path::Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// From `/proc/TID/status` (proc_pid_status(5)): some signal is pending, not blocked, and caught.
+/// From `/proc/TID/status` (proc_pid_status(5)): a signal that this thread will take is pending, not blocked, and caught.
+///
+/// The kernel gives a signal to the process to its leader if the leader does not block it; which other thread it chooses
+/// does not show, and one that was not chosen must not be told of an interruption.
 fn signal_waits(status: &str) -> bool {
-    let mask = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key));
-        line.and_then(|value| u64::from_str_radix(value.trim(), 16).ok()).unwrap_or(0)
-    };
-    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") & mask("SigCgt:") != 0
+    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    let mask = |key: &str| field(key).and_then(|value| u64::from_str_radix(value, 16).ok()).unwrap_or(0);
+    let leads = field("Tgid:").is_some() && field("Tgid:") == field("Pid:");
+    let shared = if leads { mask("ShdPnd:") } else { 0 };
+    (mask("SigPnd:") | shared) & !mask("SigBlk:") & mask("SigCgt:") != 0
 }
 
 pub(super) fn errno(error: &io::Error) -> i32 {
@@ -233,11 +262,13 @@ mod tests {
 
     #[test]
     fn only_a_caught_and_unblocked_signal_ends_a_wait() {
-        let status = |pending, shared, blocked, caught| {
-            format!(
-                "Name:\tx\nSigPnd:\t{pending:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{blocked:016x}\nSigCgt:\t{caught:016x}\n"
-            )
+        let of = |pid, pending, shared, blocked, caught| {
+            let mask = |key: &str, mask: u64| format!("{key}:\t{mask:016x}\n");
+            let masks =
+                [mask("SigPnd", pending), mask("ShdPnd", shared), mask("SigBlk", blocked), mask("SigCgt", caught)];
+            format!("Name:\tx\nTgid:\t40\nPid:\t{pid}\nPPid:\t1\n") + &masks.concat()
         };
+        let status = |pending, shared, blocked, caught| of(40, pending, shared, blocked, caught);
         let alarm = 1 << 13;
         for (text, expected) in [
             (status(0, alarm, 0, alarm), true),
@@ -245,6 +276,8 @@ mod tests {
             (status(0, alarm, alarm, alarm), false),
             (status(0, alarm, 0, 0), false),
             (status(0, 0, 0, alarm), false),
+            (of(41, 0, alarm, 0, alarm), false), // perhaps another thread's
+            (of(41, alarm, 0, 0, alarm), true),
             (String::new(), false),
             ("SigPnd:\tzz\nSigCgt:\tff\n".to_owned(), false),
         ] {

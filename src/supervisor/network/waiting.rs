@@ -11,10 +11,15 @@ use std::time::Duration;
 
 /// Calls that wait at once; one more fails with `EAGAIN`, as connect(2) has it for resources that ran out.
 const MAX_WAITING: usize = 512;
+/// Attempts of non-blocking sockets that are watched at once.
+const MAX_RELEASES: usize = 256;
 /// How often we look whether the caller still waits, or a signal should wake it.
 const LOOK: Duration = Duration::from_millis(100);
 /// Time between two attempts where no descriptor tells when there is room.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// Time that one turn may take before the supervisor looks at its other duties.
+const TURN: Duration = Duration::from_millis(5);
 
 /// A message on its way.
 #[derive(Debug)]
@@ -139,6 +144,16 @@ impl Waiting {
         self.target.has_signal().then(|| self.partly(interrupted))
     }
 
+    /// The call is over and its attempt is not: our duplicate of a socket that we made goes with the attempt.
+    fn begin_release(&mut self) -> bool {
+        let goes_on = self.held.inode.is_some() && finish_release(&self.held).is_none();
+        if goes_on {
+            self.work = Work::Release;
+            self.deadline = None;
+        }
+        goes_on
+    }
+
     /// What was sent already is what counts.
     fn partly(&self, otherwise: Answer) -> Answer {
         match &self.work {
@@ -162,7 +177,11 @@ fn finish_release(held: &Held) -> Option<Result<i64, i32>> {
 impl Broker {
     /// Takes a call over; the answer is for the one that finds no room.
     pub(super) fn wait(&mut self, waiting: Waiting) -> Option<Answer> {
-        if self.waiting.len() >= MAX_WAITING {
+        // A duplicate that nobody waits for can also be found by looking for closed ones.
+        let releases = self.waiting.iter().filter(|waiting| matches!(waiting.work, Work::Release)).count();
+        let most = if matches!(waiting.work, Work::Release) { MAX_RELEASES } else { MAX_WAITING };
+        let same = if matches!(waiting.work, Work::Release) { releases } else { self.waiting.len() - releases };
+        if same >= most {
             return Some(Answer::Errno(libc::EAGAIN));
         }
         self.waiting.push(waiting);
@@ -172,25 +191,41 @@ impl Broker {
     /// Looks at every call under way.
     pub(super) fn advance_waiting(&mut self, listener: BorrowedFd<'_>) {
         let now = time::monotonic();
+        // What this turn does not come to is first in the next.
+        let (mut rest, mut kept) = (Vec::new(), Vec::new());
         for mut waiting in std::mem::take(&mut self.waiting) {
+            if time::monotonic().saturating_sub(now) >= TURN {
+                rest.push(waiting);
+                continue;
+            }
+            let release = matches!(waiting.work, Work::Release);
+            let gone = match waiting.held.inode {
+                // The program has closed it: our duplicate would go on trying.
+                Some(inode) if release => !self.made.has(inode),
+                // It died, or a signal took it out of the call: its number may be somebody else's now.
+                _ => !release && !seccomp::still_waits(listener, waiting.id),
+            };
+            if gone {
+                continue;
+            }
             let answer = waiting.go_on();
             let due = now >= waiting.next_at();
-            let release = matches!(waiting.work, Work::Release);
             if let Some(answer) = answer.or_else(|| if due { waiting.give_up(now) } else { None }) {
                 self.note_end_of(&waiting.held, release);
                 if !release {
                     let _ = seccomp::answer(listener, waiting.id, answer);
+                    if waiting.begin_release() {
+                        kept.push(waiting);
+                    }
                 }
                 continue;
             }
             if due {
                 waiting.look_at = now + waiting.interval();
-                // The caller died, or a signal took it out of the call: the attempt ends with our duplicate.
-                if !release && !seccomp::still_waits(listener, waiting.id) {
-                    continue;
-                }
             }
-            self.waiting.push(waiting);
+            kept.push(waiting);
         }
+        rest.append(&mut kept);
+        self.waiting = rest;
     }
 }
