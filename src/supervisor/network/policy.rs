@@ -55,7 +55,7 @@ pub(super) fn judge(
         return if counts { Judgement::Counted } else { Judgement::Forbidden };
     }
     let resolver = rules.resolvers.iter().any(|resolver| resolver.to_canonical() == ip);
-    if rules.proxied && to.ip().to_canonical().is_unspecified() && has_loopback_resolver(rules) {
+    if rules.proxied && to.ip().to_canonical() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && has_loopback_resolver(rules) {
         // On a socket that is bound, the kernel takes this for the socket's own address, a resolver's for instance.
         return Judgement::Forbidden;
     }

@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn closed_ones_are_let_go_after_two_looks_or_at_once_where_it_matters() {
         let supervisor = std::process::id() as i32;
-        let (mut sockets, mut now) = (Made::default(), Duration::from_secs(1));
+        let (mut sockets, mut now) = (Made::default(), time::monotonic());
         let stream = || socket::create(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0).unwrap();
         let (one, two, three) = (stream(), made(), made());
         let numbers = [&one, &two, &three].map(|socket| inode(socket).unwrap());
