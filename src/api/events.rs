@@ -1,25 +1,18 @@
 //! `GET /v1/events`: every change of every execution, and refused network requests, as server-sent events. `Last-Event-ID` resumes within the newest thousand; what
 //! is older, or fell out of a slow reader's queue, is told as an event `gap`.
 
-use super::Shared;
+use super::call::Call;
 use super::problem::Problem;
-use super::query::Query;
 use super::sse;
 use crate::exec::events::Event;
 use crate::telemetry::{Dropped, Stream};
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 
 /// The handler.
-pub(super) async fn events(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    Query::parse(query.as_deref())?.only(&[])?;
-    let last = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+pub(super) async fn events(call: Call) -> Result<Response, Problem> {
+    call.query()?.only(&[])?;
+    let (api, last) = (&call.api, call.last_event_id());
     let open = sse::Open::new(api.telemetry.clone(), Stream::Events);
     let events = api.engine.events().clone();
     let (mut bell, mut over) = (events.subscribe(), api.over.subscribe());

@@ -1,15 +1,15 @@
 //! `/v1/executions…`: start, list, look, end, signal, let go, feed. Output has rooms of its own.
 
 use super::body;
+use super::call::Call;
 use super::json::{Json, Members, invalid};
 use super::problem::{Code, Problem};
 use super::query::{self, Query};
-use super::{Api, Shared, start};
+use super::{Api, start};
 use crate::exec::{Execution, ExecutionView, Filter, MAX_PAGE, Refused, Status, Stop, is_valid_id, parse_signal};
-use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, LOCATION};
-use axum::http::{Response, StatusCode};
+use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use std::sync::Arc;
@@ -21,15 +21,12 @@ const PAGE: usize = 100;
 const STARTED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// `POST /v1/executions[?wait=true]`
-pub(super) async fn create(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    request: Body,
-) -> Result<Response<Body>, Problem> {
-    let query = Query::parse(query.as_deref())?;
+pub(super) async fn create(call: Call) -> Result<Response, Problem> {
+    let query = call.query()?;
     query.only(&["wait"])?;
     let wait = query.flag("wait")?;
-    let execution = api.engine.start(start::parse(&body::read(request).await?, wait)?)?;
+    let api = call.api.clone();
+    let execution = api.engine.start(start::parse(&body::read(call.into_body()).await?, wait)?)?;
     if wait {
         return body::json(StatusCode::OK, &execution.wait().await);
     }
@@ -50,9 +47,9 @@ struct Page {
 }
 
 /// `GET /v1/executions`
-pub(super) async fn list(State(api): State<Shared>, RawQuery(query): RawQuery) -> Result<Response<Body>, Problem> {
-    let filter = filter(&Query::parse(query.as_deref())?)?;
-    let (executions, next) = api.engine.list(&filter);
+pub(super) async fn list(call: Call) -> Result<Response, Problem> {
+    let filter = filter(&call.query()?)?;
+    let (executions, next) = call.api.engine.list(&filter);
     body::json(StatusCode::OK, &Page { executions: executions.iter().map(|e| e.view()).collect(), next })
 }
 
@@ -81,51 +78,43 @@ fn statuses(text: &str) -> Result<Vec<Status>, Problem> {
 }
 
 /// `GET /v1/executions/{id}`
-pub(super) async fn get(State(api): State<Shared>, Path(id): Path<String>) -> Result<Response<Body>, Problem> {
-    body::json(StatusCode::OK, &api.execution(&id)?.fresh_view().await)
+pub(super) async fn get(call: Call) -> Result<Response, Problem> {
+    body::json(StatusCode::OK, &call.execution()?.fresh_view().await)
 }
 
 /// `DELETE /v1/executions/{id}`
-pub(super) async fn cancel(State(api): State<Shared>, Path(id): Path<String>) -> Result<Response<Body>, Problem> {
-    let execution = api.execution(&id)?;
+pub(super) async fn cancel(call: Call) -> Result<Response, Problem> {
+    let execution = call.execution()?;
     execution.stop(Stop::Cancelled)?;
     body::json(StatusCode::ACCEPTED, &execution.view())
 }
 
 /// `POST /v1/executions/{id}/signal`
-pub(super) async fn signal(
-    State(api): State<Shared>,
-    Path(id): Path<String>,
-    request: Body,
-) -> Result<StatusCode, Problem> {
-    let execution = api.execution(&id)?;
-    let mut members = Members::of(Json::parse(&body::read(request).await?)?, "", &["signal"])?;
+pub(super) async fn signal(call: Call) -> Result<Response, Problem> {
+    let execution = call.execution()?;
+    let mut members = Members::of(Json::parse(&body::read(call.into_body()).await?)?, "", &["signal"])?;
     let name = members.string("signal")?.unwrap_or_default();
     let allowed = "a signal's name or number, e.g. \"SIGINT\"";
     let number = parse_signal(&name).ok_or_else(|| invalid("signal", &format!("{name:?}"), allowed))?;
     execution.signal(number)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `POST /v1/executions/{id}/start`
-pub(super) async fn release(State(api): State<Shared>, Path(id): Path<String>) -> Result<Response<Body>, Problem> {
-    let execution = api.execution(&id)?;
+pub(super) async fn release(call: Call) -> Result<Response, Problem> {
+    let execution = call.execution()?;
     execution.release()?;
     body::json(StatusCode::ACCEPTED, &execution.view())
 }
 
 /// `PUT /v1/executions/{id}/stdin[?close=true]`: the pipe's own speed is felt by the sender.
-pub(super) async fn stdin(
-    State(api): State<Shared>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    mut request: Body,
-) -> Result<StatusCode, Problem> {
-    let query = Query::parse(query.as_deref())?;
+pub(super) async fn stdin(call: Call) -> Result<Response, Problem> {
+    let query = call.query()?;
     query.only(&["close"])?;
     let close = query.flag("close")?;
-    let execution = api.execution(&id)?;
-    while let Some(frame) = request.frame().await {
+    let execution = call.execution()?;
+    let mut body = call.into_body();
+    while let Some(frame) = body.frame().await {
         let cut = |e| Problem::new(Code::BadRequest, format!("the body broke off: {e}"));
         if let Ok(data) = frame.map_err(cut)?.into_data() {
             execution.write_stdin(&data).await?;
@@ -134,7 +123,7 @@ pub(super) async fn stdin(
     if close {
         execution.close_stdin();
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 impl Api {

@@ -2,17 +2,16 @@
 //!
 //! An output event's id is the cursor after it, so `Last-Event-ID` resumes exactly there. Bytes that are no UTF-8 come as base64.
 
+use super::call::Call;
 use super::output::{Asked, Follower};
 use super::problem::Problem;
-use super::query::Query;
-use super::{Shared, sse};
+use super::sse;
 use crate::exec::Execution;
 use crate::exec::output::{Chunk, Segment, Selection};
 use crate::telemetry::{Stream, Telemetry};
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{HeaderMap, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -51,17 +50,11 @@ struct Named<'a, T> {
 }
 
 /// The handler.
-pub(super) async fn logs(
-    State(api): State<Shared>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response<Body>, Problem> {
-    let execution = api.execution(&id)?;
-    let resume = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let asked = Asked::read(&Query::parse(query.as_deref())?, execution.output(), resume)?;
+pub(super) async fn logs(call: Call) -> Result<Response<Body>, Problem> {
+    let execution = call.execution()?;
+    let asked = Asked::read(&call.query()?, execution.output(), call.last_event_id())?;
     if asked.follow {
-        return Ok(sse::response(followed(api.telemetry.clone(), execution, asked)));
+        return Ok(sse::response(followed(call.api.telemetry.clone(), execution, asked)));
     }
     let mut response = Response::new(Body::from_stream(listing(execution, asked)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

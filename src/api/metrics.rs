@@ -1,13 +1,12 @@
 //! `GET /metrics`: the container's figures as JSON, or those and the daemon's counters for Prometheus.
 
+use super::Api;
+use super::call::Call;
 use super::negotiate::{self, Offer};
 use super::problem::{Code, Problem};
-use super::query::Query;
-use super::{Api, Shared};
 use crate::sample::Snapshot;
 use crate::telemetry::exposition::Form;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
 use axum::http::{HeaderMap, Response};
 use std::time::Duration;
@@ -24,24 +23,19 @@ enum Format {
 }
 
 /// `GET /metrics`
-pub(super) async fn metrics(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response<Body>, Problem> {
-    let query = Query::parse(query.as_deref())?;
-    let asked = query.word("format", &["json", "prometheus", "openmetrics"])?;
-    let format = format(asked, accept(&headers)).ok_or_else(not_acceptable)?;
-    render(&api, format).await
+pub(super) async fn metrics(call: Call) -> Result<Response<Body>, Problem> {
+    let asked = call.query()?.word("format", &["json", "prometheus", "openmetrics"])?;
+    let format = format(asked, accept(call.headers())).ok_or_else(not_acceptable)?;
+    render(&call.api, format).await
 }
 
 /// `GET /metrics/prometheus`: one of Prometheus' two forms whatever else is accepted.
-pub(super) async fn prometheus(State(api): State<Shared>, headers: HeaderMap) -> Result<Response<Body>, Problem> {
-    let form = match negotiate::choose(accept(&headers), &[TEXT, OPEN_METRICS]) {
+pub(super) async fn prometheus(call: Call) -> Result<Response<Body>, Problem> {
+    let form = match negotiate::choose(accept(call.headers()), &[TEXT, OPEN_METRICS]) {
         Some(1) => Form::OpenMetrics,
         _ => Form::Text,
     };
-    render(&api, Format::Prometheus(form)).await
+    render(&call.api, Format::Prometheus(form)).await
 }
 
 fn format(asked: Option<&str>, accept: Option<&str>) -> Option<Format> {

@@ -2,6 +2,7 @@
 //! is none of its business, and nothing below may know of it.
 
 mod body;
+mod call;
 mod events;
 mod executions;
 mod facts;

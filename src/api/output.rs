@@ -4,14 +4,13 @@
 //! `EXECD-OUTPUT-LOST` counts bytes between the cursor asked for and the first one here. A followed body whose reader falls so far behind
 //! that bytes are lost breaks off: a gap is never silent, and asking again from where it broke tells its size.
 
-use super::Shared;
+use super::call::Call;
 use super::problem::Problem;
 use super::query::Query;
 use crate::exec::Execution;
 use crate::exec::output::{Chunk, MAX_CHUNK, Output, Selection};
 use crate::telemetry::{Dropped, Stream, Telemetry};
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Response};
 use bytes::Bytes;
@@ -45,13 +44,9 @@ impl Asked {
 }
 
 /// The handler.
-pub(super) async fn output(
-    State(api): State<Shared>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response<Body>, Problem> {
-    let execution = api.execution(&id)?;
-    let asked = Asked::read(&Query::parse(query.as_deref())?, execution.output(), None)?;
+pub(super) async fn output(call: Call) -> Result<Response<Body>, Problem> {
+    let execution = call.execution()?;
+    let asked = Asked::read(&call.query()?, execution.output(), None)?;
     let first = execution.output().read(asked.selection, asked.cursor);
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -60,7 +55,8 @@ pub(super) async fn output(
     if asked.follow {
         let start = first.next - length(&first);
         number(headers, CURSOR, start);
-        *response.body_mut() = Body::from_stream(followed(api.telemetry.clone(), execution, asked.selection, start));
+        *response.body_mut() =
+            Body::from_stream(followed(call.api.telemetry.clone(), execution, asked.selection, start));
     } else {
         let end = execution.output().tail_cursor(asked.selection, 0).max(first.next);
         number(headers, CURSOR, end);

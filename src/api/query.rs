@@ -89,20 +89,19 @@ fn bad(detail: &str) -> Problem {
 }
 
 fn decode(text: &str) -> Result<String, Problem> {
+    let plain = unescape(&text.replace('+', " ")).ok_or_else(|| bad("the query has a broken % escape"))?;
+    String::from_utf8(plain).map_err(|_| bad("the query is not UTF-8"))
+}
+
+/// The bytes that `%2F` and its like stand for; `None` when an escape is broken.
+pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (bytes.next().and_then(hex), bytes.next().and_then(hex));
-                let (Some(high), Some(low)) = (high, low) else { return Err(bad("the query has a broken % escape")) };
-                high << 4 | low
-            }
-            other => other,
-        });
+        let escaped = byte == b'%';
+        out.push(if escaped { hex(bytes.next()?)? << 4 | hex(bytes.next()?)? } else { byte });
     }
-    String::from_utf8(out).map_err(|_| bad("the query is not UTF-8"))
+    Some(out)
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -140,6 +139,12 @@ mod tests {
         assert_eq!(query.flag("w").unwrap_err().code(), Code::InvalidValue);
         assert_eq!(query.word("w", &["yes", "MAYBE"]).unwrap(), Some("MAYBE"));
         assert!(query.word("w", &["yes"]).is_err());
+    }
+
+    #[test]
+    fn escapes_stand_for_bytes() {
+        assert_eq!(unescape("a%2Fb+%c3").as_deref(), Some(&b"a/b+\xc3"[..]));
+        assert_eq!((unescape("%2"), unescape("%zz"), unescape("%")), (None, None, None));
     }
 
     proptest! {

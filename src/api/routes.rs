@@ -16,15 +16,14 @@
 //! GET    /openapi.json                          this table as an OpenAPI 3.1 document
 //! ```
 
+use super::call::{Call, Pending};
 use super::guard::{Access, Takes};
 use super::problem::Problem;
-use super::{Api, Shared, events, executions, facts, health, logs, metrics, openapi, output, watch};
+use super::{Api, events, executions, facts, health, logs, metrics, openapi, output, watch};
 use crate::telemetry::http::Endpoint;
 use Answer::{Later, Now};
-use axum::Router;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get, post, put};
 
 /// One path.
 pub(super) struct Route {
@@ -44,16 +43,19 @@ pub(super) struct Route {
 #[derive(Clone, Copy)]
 pub(super) enum Answer {
     /// From memory, without waiting and without a body: called directly, for GET and HEAD. Probes are most of a daemon's
-    /// requests, and the way through the router would cost more than the answer.
+    /// requests, and the way through a task would cost more than the answer.
     Now(AtOnce),
-    /// Handlers behind axum's router.
-    Later(fn() -> MethodRouter<Shared>),
+    /// A handler that may wait, for all methods of its path.
+    Later(Handler),
 }
 
 /// An answer that is there at once.
 pub(super) type AtOnce = fn(&Api, &Asked<'_>) -> Result<Response, Problem>;
 
-/// What such an answer may look at.
+/// A handler that may wait.
+pub(super) type Handler = fn(Call) -> Pending;
+
+/// What an answer from memory may look at.
 pub(super) struct Asked<'a> {
     /// The query string.
     pub(super) query: Option<&'a str>,
@@ -69,21 +71,21 @@ const TABLE: &[Route] = &[
     Route { path: "/readyz", methods: READ, access: Access::Open, takes: Takes::Nothing, answer: Now(health::readyz) },
     Route { path: "/health", methods: READ, access: Access::Open, takes: Takes::Nothing, answer: Now(health::health) },
     Route { path: "/ping", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(health::ping) },
-    Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(metrics::metrics)) },
-    Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(metrics::prometheus)) },
-    Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|| get(watch::watch)) },
-    Route { path: "/v1/executions", methods: &["GET", "HEAD", "POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(|| get(executions::list).post(executions::create)) },
-    Route { path: "/v1/executions/{id}", methods: &["GET", "HEAD", "DELETE"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(executions::get).delete(executions::cancel)) },
-    Route { path: "/v1/executions/{id}/signal", methods: &["POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(|| post(executions::signal)) },
-    Route { path: "/v1/executions/{id}/start", methods: &["POST"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| post(executions::release)) },
-    Route { path: "/v1/executions/{id}/stdin", methods: &["PUT"], access: Access::Guarded, takes: Takes::Raw, answer: Later(|| put(executions::stdin)) },
-    Route { path: "/v1/executions/{id}/output", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(output::output)) },
-    Route { path: "/v1/executions/{id}/logs", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(logs::logs)) },
+    Route { path: "/metrics", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|call| Box::pin(metrics::metrics(call))) },
+    Route { path: "/metrics/prometheus", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|call| Box::pin(metrics::prometheus(call))) },
+    Route { path: "/metrics/watch", methods: READ, access: Access::Metrics, takes: Takes::Nothing, answer: Later(|call| Box::pin(watch::watch(call))) },
+    Route { path: "/v1/executions", methods: &["GET", "HEAD", "POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(executions) },
+    Route { path: "/v1/executions/{id}", methods: &["GET", "HEAD", "DELETE"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(execution) },
+    Route { path: "/v1/executions/{id}/signal", methods: &["POST"], access: Access::Guarded, takes: Takes::Json, answer: Later(|call| Box::pin(executions::signal(call))) },
+    Route { path: "/v1/executions/{id}/start", methods: &["POST"], access: Access::Guarded, takes: Takes::Nothing, answer: Later(|call| Box::pin(executions::release(call))) },
+    Route { path: "/v1/executions/{id}/stdin", methods: &["PUT"], access: Access::Guarded, takes: Takes::Raw, answer: Later(|call| Box::pin(executions::stdin(call))) },
+    Route { path: "/v1/executions/{id}/output", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|call| Box::pin(output::output(call))) },
+    Route { path: "/v1/executions/{id}/logs", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|call| Box::pin(logs::logs(call))) },
     Route { path: "/v1/agent-types", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::agent_types) },
     Route { path: "/v1/stats", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::stats) },
     Route { path: "/v1/alerts", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::alerts) },
     Route { path: "/v1/enforcement", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(facts::enforcement) },
-    Route { path: "/v1/events", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|| get(events::events)) },
+    Route { path: "/v1/events", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Later(|call| Box::pin(events::events(call))) },
     Route { path: "/openapi.json", methods: READ, access: Access::Guarded, takes: Takes::Nothing, answer: Now(openapi::document) },
 ];
 
@@ -160,6 +162,11 @@ impl Routes {
             None => Found::Path { methods, access },
         }
     }
+
+    /// The `{id}` in a path, as it is written there; empty where there is none.
+    pub(super) fn id<'p>(&self, path: &'p str) -> &'p str {
+        self.paths.at(path).ok().and_then(|found| found.params.get("id")).unwrap_or_default()
+    }
 }
 
 impl Default for Routes {
@@ -173,13 +180,12 @@ pub fn endpoints() -> impl Iterator<Item = Endpoint> {
     TABLE.iter().flat_map(|r| r.methods.iter().map(|method| Endpoint { route: r.path, method }))
 }
 
-/// The handlers behind the table that axum calls.
-pub(super) fn router(api: Shared) -> Router {
-    let add = |router: Router<Shared>, route: &Route| match route.answer {
-        Now(_) => router,
-        Later(build) => router.route(route.path, build()),
-    };
-    TABLE.iter().fold(Router::new(), add).with_state(api)
+fn executions(call: Call) -> Pending {
+    if call.method() == Method::POST { Box::pin(executions::create(call)) } else { Box::pin(executions::list(call)) }
+}
+
+fn execution(call: Call) -> Pending {
+    if call.method() == Method::DELETE { Box::pin(executions::cancel(call)) } else { Box::pin(executions::get(call)) }
 }
 
 fn not_built(path: &str) -> bool {

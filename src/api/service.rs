@@ -2,12 +2,12 @@
 //! executions or metrics.
 
 use super::Shared;
+use super::call::Call;
 use super::guard::{self, Access};
 use super::memory::Memory;
 use super::problem::{Code, Problem};
-use super::routes::{self, Answer as Who, Asked, AtOnce, Found, Routes};
+use super::routes::{Answer as Who, Asked, AtOnce, Found, Handler, Routes};
 use crate::telemetry::{Level, Telemetry};
-use axum::Router;
 use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -21,7 +21,6 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tower_service::Service as _;
 
 /// How much of a body that is refused is read and thrown away, so that the client gets to see why.
 const DISCARD_MAX: usize = 16 * 1024 * 1024;
@@ -39,7 +38,6 @@ pub enum Surface {
 /// Answers requests.
 pub struct Service {
     pub(super) api: Shared,
-    router: Router,
     routes: Routes,
     pub(super) memory: Memory,
 }
@@ -49,7 +47,7 @@ impl Service {
     pub fn new(api: Shared) -> Self {
         let routes = Routes::new();
         let memory = Memory::new(&api, &routes);
-        Self { router: routes::router(api.clone()), routes, memory, api }
+        Self { routes, memory, api }
     }
 
     fn answer(self: &Arc<Self>, request: Request<Incoming>, connection: &Arc<State>, surface: Surface) -> Answer {
@@ -74,10 +72,12 @@ impl Service {
         running: Running,
     ) -> Response {
         let head = head_of(&request);
-        let response = match admitted {
-            Ok(None) => self.call(request).await,
-            Ok(Some(response)) => Ok(response),
-            Err(problem) => Ok(refuse(problem, request).await),
+        let response = match (admitted, &found) {
+            (Ok(None), Found::Endpoint { answer: Who::Later(handler), .. }) => self.call(*handler, request).await,
+            // Nothing else is admitted without an answer.
+            (Ok(None), _) => Ok(not_found().into_response()),
+            (Ok(Some(response)), _) => Ok(response),
+            (Err(problem), _) => Ok(refuse(problem, request).await),
         };
         let response = self.finish(response, &Head::of(&head), &found, started);
         if http_body::Body::size_hint(response.body()).exact().is_some() {
@@ -120,15 +120,7 @@ impl Service {
     fn at_once(&self, answer: AtOnce, request: &Request<Incoming>) -> Result<Response, Panicked> {
         let asked = Asked { query: request.uri().query(), headers: request.headers() };
         let response = execd_wire::catch(|| answer(&self.api, &asked).unwrap_or_else(IntoResponse::into_response))?;
-        if request.method() != Method::HEAD {
-            return Ok(response);
-        }
-        let length = http_body::Body::size_hint(response.body()).exact();
-        let mut response = response.map(|_| Body::empty());
-        if let Some(length) = length {
-            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        Ok(response)
+        Ok(if request.method() == Method::HEAD { sized(response).map(|_| Body::empty()) } else { response })
     }
 
     /// Every check before a handler runs. `Some` is an answer that needs no handler.
@@ -155,13 +147,13 @@ impl Service {
         }
     }
 
-    async fn call(&self, request: Request<Body>) -> Result<Response, Panicked> {
-        let mut router = self.router.clone();
-        match CatchPanic::new(async move { router.call(request).await }).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(never)) => match never {},
-            Err(panicked) => Err(panicked),
-        }
+    async fn call(&self, handler: Handler, request: Request<Body>) -> Result<Response, Panicked> {
+        let head = request.method() == Method::HEAD;
+        let id = self.routes.id(request.uri().path()).to_owned();
+        let call = Call::new(self.api.clone(), id, request);
+        let response = CatchPanic::new(handler(call)).await?;
+        let response = sized(response.unwrap_or_else(IntoResponse::into_response));
+        Ok(if head { response.map(|_| Body::empty()) } else { response })
     }
 }
 
@@ -224,6 +216,14 @@ async fn refuse(problem: Problem, request: Request<Body>) -> Response {
         let _ = tokio::time::timeout(DISCARD_TIME, discard).await;
     }
     problem.into_response()
+}
+
+/// With its length in its head, where that is known: an answer to HEAD has it without the body.
+fn sized(mut response: Response) -> Response {
+    if let Some(length) = http_body::Body::size_hint(response.body()).exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+    }
+    response
 }
 
 fn not_found() -> Problem {

@@ -4,12 +4,10 @@
 //! and one text for the whole group, which all its clients share. A group keeps the newest tick only: a client that reads slowly skips
 //! ticks, and its next object says how many (`"gap": {"missed": n}` — a stream of this path may carry nothing but metrics objects).
 
+use super::call::Call;
 use super::problem::{Code, Problem};
-use super::query::Query;
 use super::{Shared, sse};
 use crate::telemetry::{Dropped, Stream};
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -54,17 +52,12 @@ impl Watch {
 }
 
 /// The handler.
-pub(super) async fn watch(
-    State(api): State<Shared>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let interval_ms =
-        Query::parse(query.as_deref())?.number("interval_ms", SHORTEST_MS..=LONGEST_MS)?.unwrap_or(DEFAULT_MS);
-    let last_id = headers.get("last-event-id").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let first = take(&api, 0)?;
+pub(super) async fn watch(call: Call) -> Result<Response, Problem> {
+    let interval_ms = call.query()?.number("interval_ms", SHORTEST_MS..=LONGEST_MS)?.unwrap_or(DEFAULT_MS);
+    let (api, last_id) = (&call.api, call.last_event_id());
+    let first = take(api, 0)?;
     let missed = last_id.map_or(0, |last| missed_since(last, first.data.as_ref().map_or(0, |d| d.0), interval_ms));
-    let mut ticks = join(&api, interval_ms);
+    let mut ticks = join(api, interval_ms);
     let guard = sse::Open::new(api.telemetry.clone(), Stream::Metrics);
     Ok(sse::response(async_stream::stream! {
         yield Bytes::from_static(sse::RETRY.as_bytes());
