@@ -9,6 +9,7 @@
 //! | io_uring | `rings_are_refused` |
 //! | raw, packet and foreign address families (vsock, AF_ALG, tipc, …), ping sockets, UDP-Lite, SCTP, SMC | `other_sockets_are_refused` |
 //! | MPTCP | `multipath_is_counted_or_refused` |
+//! | an address that is read as another family, or not where the packet goes (source routes, segments) | `crooked_addresses_count_as_what_they_reach` |
 //! | a socket passed by another execution or by an ungated process | `sockets_made_by_others_are_counted` |
 //! | a socket inherited as standard input | `a_socket_as_standard_input_is_not_handed_on` |
 //! | a connected socket that lets go of a free peer and takes another | `counting::connects_on_a_socket_that_was_free_before` |
@@ -98,6 +99,38 @@ fn multipath_is_counted_or_refused() {
             assert!(gated.seen.total() <= 3, "{way}: {:?} {}", gated.seen, gated.said);
             assert!(gated.seen.total() <= gated.requests().unwrap(), "{way}: {:#}", gated.end.object);
         }
+    });
+}
+
+#[test]
+fn crooked_addresses_count_as_what_they_reach() {
+    const TO: &str = "203.0.113.100:7";
+    const TO_V6: &str = "[2001:db8:1::50]:7";
+    network::inside(|network| {
+        let daemon = Daemon::own(&[]);
+        let mut through = Vec::new();
+        for (way, addr) in [
+            ("unspec-sendto", TO),
+            ("unspec-sendmsg", TO),
+            ("inet-on-inet6-sendto", TO),
+            ("inet-on-inet6-sendmsg", TO),
+            ("inet-on-inet6-connect", TO),
+            ("source-route-sendto", TO),
+            ("source-route-message", TO),
+            ("source-route-tcp", TO),
+            ("segments-sendto", TO_V6),
+            ("segments-tcp", TO_V6),
+        ] {
+            let start = program(&["contact", way, "8", "seq", addr, "1"]);
+            let bare = run(network, &daemon, &native(&start));
+            let gated = run(network, &daemon, &start.limit("network_requests", 3));
+            println!("{way}: bare {} {}; gated {} {}", bare.said, bare.seen.total(), gated.said, gated.seen.total());
+            assert!(bare.seen.total() > 0, "{way} does not work even without a gate: {} {:?}", bare.said, bare.seen);
+            if gated.seen.total() > gated.requests().unwrap().min(3) {
+                through.push(format!("{way}: {} arrived, {:?} counted", gated.seen.total(), gated.requests()));
+            }
+        }
+        assert_eq!(through, Vec::<String>::new());
     });
 }
 

@@ -45,6 +45,12 @@ impl Addr {
         self
     }
 
+    /// The same bytes under another family.
+    pub(crate) fn with_family(mut self, family: i32) -> Addr {
+        self.bytes[..2].copy_from_slice(&(family as u16).to_ne_bytes());
+        self
+    }
+
     pub(crate) fn family(&self) -> i32 {
         u16::from_ne_bytes([self.bytes[0], self.bytes[1]]).into()
     }

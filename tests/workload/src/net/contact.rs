@@ -3,7 +3,7 @@
 //! MODE is `seq`, `forks` or `threads` (sixteen at once, all started together). With STEP 1 every contact has another address.
 
 use super::addr::Addr;
-use super::{datagram_ways, stream_ways};
+use super::{crooked_ways, datagram_ways, stream_ways};
 use crate::json::Object;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 16;
 
 pub(crate) fn run(args: &crate::Args) {
     let name = args.text(0);
-    let all = stream_ways::WAYS.iter().chain(datagram_ways::WAYS);
+    let all = stream_ways::WAYS.iter().chain(datagram_ways::WAYS).chain(crooked_ways::WAYS);
     let way = all.clone().find(|(known, _)| *known == name).map(|(_, way)| *way);
     let way = way.unwrap_or_else(|| crate::fail(&format!("unknown way {name}")));
     let (count, base) = (args.number(1) as usize, Addr::parse(args.text(3)));

@@ -6,6 +6,7 @@ mod abi;
 mod addr;
 mod ask;
 mod contact;
+mod crooked_ways;
 mod datagram_ways;
 mod errors;
 mod hidden;
