@@ -71,9 +71,9 @@ pub fn ordinary_work(table: &mut Table) {
         let daemon = daemon(network);
         let folder = network.scratch.path();
         let works = [
-            ("cargo build of a small crate", small_crate(&folder.join("crate")), 9),
-            ("python3 -m compileall", compileall(&folder.join("python")), 15),
-            ("git status in a large tree", large_tree(&folder.join("tree")), 15),
+            ("cargo build of a small crate", small_crate(&folder.join("crate")), 15),
+            ("python3 -m compileall", compileall(&folder.join("python")), 25),
+            ("git status in a large tree", large_tree(&folder.join("tree")), 25),
         ];
         for (name, line, rounds) in works {
             let run = |kind: &str| {
@@ -83,25 +83,26 @@ pub fn ordinary_work(table: &mut Table) {
                 let end = daemon.run(&known.fold(start, |start, (key, value)| start.env(key, &value)));
                 assert_eq!(end.reason(), "exit", "{:#}", end.object);
                 end.must_end("completed", "exit");
-                end.replied_after.as_secs_f64()
+                [end.replied_after.as_secs_f64(), end.cpu_ms().max(1) as f64]
             };
             run("BARE");
             run("GATED");
             // Whoever goes first goes second the next time.
-            let mut ratios: Vec<f64> = (0..rounds)
+            let ratios: Vec<[f64; 2]> = (0..rounds)
                 .map(|round| {
-                    if round % 2 == 0 {
-                        let bare = run("BARE");
-                        run("GATED") / bare
-                    } else {
-                        let gated = run("GATED");
-                        gated / run("BARE")
-                    }
+                    let first = run(if round % 2 == 0 { "BARE" } else { "GATED" });
+                    let second = run(if round % 2 == 0 { "GATED" } else { "BARE" });
+                    let (bare, gated) = if round % 2 == 0 { (first, second) } else { (second, first) };
+                    [gated[0] / bare[0], gated[1] / bare[1]]
                 })
                 .collect();
-            ratios.sort_by(f64::total_cmp);
-            let over = (ratios[ratios.len() / 2] - 1.0) * 100.0;
-            table.at_most(&format!("{name}: time added by the gate"), over, 2.0, "%");
+            let [time, cpu] = [0, 1].map(|which| {
+                let mut column: Vec<f64> = ratios.iter().map(|ratio| ratio[which]).collect();
+                column.sort_by(f64::total_cmp);
+                (column[column.len() / 2] - 1.0) * 100.0
+            });
+            // CPU time hardly feels what else this machine does, so it tells a cost from a neighbour.
+            table.at_most(&format!("{name}: time added by the gate (CPU time {cpu:.1} %)"), time, 2.0, "%");
         }
     });
 }

@@ -12,6 +12,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod egress;
 mod floor;
 mod footprint;
 mod gate;
@@ -45,6 +46,8 @@ const HERE: &[Group] = &[
     ("network gate connect", gate::connect),
     ("network gate ordinary work", gate::ordinary_work),
     ("network gate memory", gate::memory),
+    ("egress throughput", egress::throughput),
+    ("egress small requests", egress::small_requests),
 ];
 
 const IN_A_CONTAINER: &[Group] = &[
