@@ -6,7 +6,7 @@ use super::fields::{self, Sent};
 use super::framing::Framing;
 use super::proxy::Proxy;
 use super::refusal::{PROBLEM, Refusal};
-use super::stream::{READ_SIZE, read_more, write_all};
+use super::stream::{LARGE_READ, READ_SIZE, read_more, write_all};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use execd_wire::Running;
@@ -64,7 +64,7 @@ async fn pass_on(
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
     }
     let egress = proxy.egress.clone();
-    let body = Answer { upstream, buffer, framing, egress, cut: false, _running: running };
+    let body = Answer { upstream, buffer, framing, egress, room: READ_SIZE, cut: false, _running: running };
     Ok(response.map(|()| Body::new(body)))
 }
 
@@ -158,6 +158,8 @@ struct Answer {
     buffer: BytesMut,
     framing: Framing,
     egress: Arc<Egress>,
+    /// Asked for by the next read: more when the last one was filled.
+    room: usize,
     /// It ended too early.
     cut: bool,
     /// The client's connection is at work until this is gone.
@@ -178,7 +180,7 @@ impl hyper::body::Body for Answer {
                 None => {}
             }
             std::task::ready!(this.upstream.poll_read_ready(cx))?;
-            this.buffer.reserve(READ_SIZE);
+            this.buffer.reserve(this.room);
             match this.upstream.try_read_buf(&mut this.buffer) {
                 Ok(0) if this.framing == Framing::Close => return Poll::Ready(None),
                 Ok(0) if this.cut => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
@@ -188,7 +190,10 @@ impl hyper::body::Body for Answer {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Ok(read) => this.egress.received(read as u64),
+                Ok(read) => {
+                    this.room = if read >= READ_SIZE { LARGE_READ } else { READ_SIZE };
+                    this.egress.received(read as u64);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }

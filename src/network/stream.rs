@@ -14,6 +14,8 @@ const KEEP_ALIVE: (u32, u32, u32) = (60, 15, 4);
 pub(super) const SMALL_READ: usize = 16 * 1024;
 /// One read of an answer, in bytes.
 pub(super) const READ_SIZE: usize = 64 * 1024;
+/// The same after one that was filled.
+pub(super) const LARGE_READ: usize = 256 * 1024;
 /// Tunnels in which nothing moves for this long, or twice as long, are ended.
 pub(super) const IDLE: Duration = Duration::from_secs(900);
 

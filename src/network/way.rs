@@ -20,7 +20,7 @@ const LARGE: u64 = 256 * 1024;
 /// Asked of a pipe at once; it takes what it has room for.
 const MOST: usize = 1 << 20;
 /// Room of a pipe where the kernel grants it, in bytes.
-const ROOM: i32 = 1 << 18;
+const ROOM: i32 = 1 << 20;
 
 /// A direction.
 #[derive(Default)]
