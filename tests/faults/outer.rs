@@ -36,7 +36,7 @@ fn rows_in_docker(name: &str, flags: &[&str]) {
     let network_of = Some(wired.name.as_str());
     let container = Container { world: name, flags: &flags, command: ROWS, network_of, ..Container::default() };
     let (code, printed) = docker.run(&container, LIMIT);
-    Verdict::read(&printed).must_pass(name, 30);
+    Verdict::read(&printed).must_pass(name, 100);
     assert_eq!(code, Some(0), "the exit code of the main command is the container's");
 }
 
@@ -47,7 +47,7 @@ fn rows_hold_in_a_machine_of_our_own_with_cgroup_v2() {
     }
     let _turn = daemon::turn();
     let Some(printed) = machine::run("", &ROWS.join(" "), LIMIT) else { return };
-    Verdict::read(&printed).must_pass("vm", 30);
+    Verdict::read(&printed).must_pass("vm", 100);
     assert!(printed.contains("Power down") || printed.contains("reboot:"), "init powers off in order: {printed}");
 }
 

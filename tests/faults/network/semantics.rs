@@ -7,10 +7,6 @@ use serde_json::{Value, json};
 
 /// Runs a sequence bare and gated and compares everything that was said and seen; what it costs is `requests`.
 fn as_without_a_gate(sequence: &str, addr: &str, requests: u64) {
-    // Not yet so in a container: an attempt that a signal or a timeout left under way is taken for a connection there.
-    if only_made_sockets() && ["timeout-again", "alarm", "alarm-restart"].contains(&sequence) {
-        return;
-    }
     network::inside(|network| {
         let daemon = Daemon::own(&[]);
         let start = program(&["sequence", sequence, addr]);
