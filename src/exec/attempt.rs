@@ -144,9 +144,10 @@ impl Attempt {
         }
     }
 
-    /// Everything must be over after `within`. The first deadline stands.
+    /// Everything must be over after `within`. The earliest deadline stands.
     fn expect_the_end(&mut self, within: Duration) {
-        self.overdue.get_or_insert_with(|| Instant::now() + within.saturating_add(PATIENCE));
+        let until = Instant::now() + within.saturating_add(PATIENCE);
+        self.overdue = Some(self.overdue.map_or(until, |known| known.min(until)));
     }
 
     /// Descriptors come only with connections to the proxy.

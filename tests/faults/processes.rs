@@ -235,6 +235,23 @@ fn threads_count_as_processes() {
     assert!(end.usage("pids_denied").unwrap_or(0) >= 1, "{:#}", end.object);
 }
 
+/// A supervisor that hangs enforces nothing: the daemon has it killed, and its tree with it.
+#[test]
+fn a_supervisor_that_does_not_answer_is_ended() {
+    let daemon = Daemon::of_this_world();
+    let id = daemon.start(&Start::workload(&["sleep-ms", "120000"]));
+    let supervisor = daemon.supervisor_of(&id);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    daemon.cancel(&id);
+    // Five seconds of grace and as many of patience.
+    daemon.wait(&id, Duration::from_secs(30)).must_end("terminated", "cancelled");
+    let room = World::current().slowness();
+    assert!(begun.elapsed() < Duration::from_secs(11) * room, "ended after {:?}", begun.elapsed());
+    let gone = wait_for(Duration::from_millis(500) * room, || proc::of_execution(&id).is_empty().then_some(()));
+    assert!(gone.is_some(), "{:?}", proc::of_execution(&id));
+}
+
 #[test]
 fn a_dead_supervisor_takes_its_whole_tree_along() {
     let daemon = Daemon::of_this_world();
