@@ -181,7 +181,10 @@ impl Attempt {
                     execution.set_status(Status::Terminating);
                 }
             }
-            Ok(Some(Report::MainEnded(end))) => {
+            Ok(Some(Report::MainEnded(mut end))) => {
+                if let Some(network) = end.network.take() {
+                    execution.update_network(network);
+                }
                 execution.update(|view| {
                     view.usage.update(&end.usage);
                     view.survivors = end.survivors;

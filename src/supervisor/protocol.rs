@@ -216,6 +216,8 @@ pub struct MainEnd {
     pub survivors: bool,
     /// no process is left: this is the last message
     pub alone: bool,
+    /// network figures, if they changed: one message wakes the daemon once, and then it answers before we tidy up
+    pub network: Option<NetworkUsage>,
     /// figures up to now
     pub usage: Usage,
 }

@@ -415,20 +415,23 @@ impl<'a> Supervisor<'a> {
 
     /// True when the report says whether anybody is left; that of a failed start does not.
     fn report_main_end(&mut self, usage: protocol::Usage, survivors: bool, alone: bool) -> bool {
+        if !self.run.as_ref().is_some_and(|run| run.started && run.failed.is_none()) {
+            self.report_network();
+        }
+        let network = self.network().and_then(Broker::news);
         let Some(run) = &mut self.run else { return false };
         run.reported = true;
         let report = match (&run.failed, run.main) {
             (Some(failed), _) => Report::StartFailed(failed.clone()),
             (None, Some(exit)) if run.started => {
                 let (breach, cancelled) = (run.breach, run.cancelled);
-                Report::MainEnded(MainEnd { exit, breach, cancelled, survivors, alone, usage })
+                Report::MainEnded(MainEnd { exit, breach, cancelled, survivors, alone, network, usage })
             }
             (None, Some(exit)) => {
                 Report::StartFailed(confine::failure("ended before its command was executed", format!("{exit:?}")))
             }
             (None, None) => return false,
         };
-        self.report_network();
         self.report(&report);
         matches!(report, Report::MainEnded(_))
     }
