@@ -1,16 +1,19 @@
 //! The supervisor's life: warm, starting, running, ended. One thread, one poll, every duty in turn.
 
+mod ending;
+mod gate;
+
 use super::context::Context;
 use super::gate::Gate;
-use super::network::{Broker, Post};
+use super::network::Broker;
 use super::parcel::Parcel;
-use super::protocol::{self, Breach, Exit, Fork, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
+use super::protocol::{self, Exit, Fork, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
 use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
 use super::{confine, kill, stub};
 use crate::agent_type::{OnLimit, Survivors};
 use crate::cgroup::group::{Alarm, Group};
-use crate::limits::{LimitKey, Mechanism};
+use crate::limits::Mechanism;
 use crate::sys::{fdpass, patience, process, time};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl;
@@ -302,55 +305,6 @@ impl<'a> Supervisor<'a> {
         self.report(&Report::Started { pid: self.child });
     }
 
-    fn serve_gate(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        if let Some(gate) = &mut run.gate {
-            run.listening = gate.serve();
-        }
-        self.check_denied_tasks();
-        self.post_network();
-    }
-
-    fn advance_network(&mut self) {
-        if let Some(gate) = self.run.as_mut().and_then(|run| run.gate.as_mut()) {
-            gate.advance();
-        }
-        self.post_network();
-    }
-
-    fn network(&mut self) -> Option<&mut Broker> {
-        self.run.as_mut()?.gate.as_mut()?.network.as_mut()
-    }
-
-    /// What the gate has for the daemon: connections to the proxy, refusals, the end.
-    fn post_network(&mut self) {
-        let Some(network) = self.network() else { return };
-        let (posts, breach) = (network.post(), network.breach());
-        for post in posts {
-            match post {
-                Post::Connection(fd) => self.offer(&Report::ProxyConnection, &[fd.as_fd()]),
-                Post::Denied(contact) => self.offer(&Report::NetworkDenied(contact), &[]),
-            }
-        }
-        if let Some(used) = breach {
-            self.end_for_network(used, Mechanism::Seccomp);
-        }
-    }
-
-    /// Figures of the network gate, ahead of every report that carries usage.
-    fn report_network(&mut self) {
-        if let Some(news) = self.network().and_then(Broker::news) {
-            self.report(&Report::Network(news));
-        }
-    }
-
-    /// Without waiting: what does not fit is dropped. A dropped connection ends for the program.
-    fn offer(&self, report: &Report, fds: &[BorrowedFd<'_>]) {
-        if let Some(daemon) = &self.daemon {
-            let _ = protocol::offer(daemon.as_fd(), report, fds);
-        }
-    }
-
     fn hear_alarm(&mut self, index: usize) {
         if let Some(alarm) = self.alarms.get(index) {
             alarm.acknowledge();
@@ -451,94 +405,6 @@ impl<'a> Supervisor<'a> {
             group.remove(REMOVAL_PATIENCE);
         }
         0
-    }
-
-    /// Everything that is due by the clock.
-    fn keep_time(&mut self) {
-        if self.network_due() {
-            self.advance_network();
-        }
-        let Some(run) = &self.run else { return };
-        let now = time::monotonic();
-        match run.ending {
-            Ending::Killing(at) if now >= at => return self.end_now(),
-            Ending::Killing(_) => return,
-            Ending::Terminating(at) if now >= at => return self.end_now(),
-            Ending::No if run.survivors_until.is_some_and(|at| now >= at) => return self.end_now(),
-            Ending::Terminating(_) | Ending::No => {}
-        }
-        if !run.started {
-            return;
-        }
-        if run.ending == Ending::No && run.watch.wall_deadline().is_some_and(|at| now >= at) {
-            self.end_for_wall_time();
-        }
-        if let Some(Some(breach)) = self.watch(Watch::look_if_due) {
-            self.end_for(breach);
-        }
-    }
-
-    fn network_due(&self) -> bool {
-        let next = self.run.as_ref().and_then(|run| run.gate.as_ref()).and_then(Gate::next_at);
-        next.is_some_and(|at| time::monotonic() >= at)
-    }
-
-    fn end_for_wall_time(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        let allowed = run.spec.limits.wall_time_ms.unwrap_or(0);
-        let used = u64::try_from(run.watch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        run.breach =
-            run.breach.or(Some(Breach { limit: LimitKey::WallTimeMs, allowed, used, mechanism: Mechanism::Timer }));
-        self.terminate();
-    }
-
-    fn end_for_network(&mut self, used: u64, mechanism: Mechanism) {
-        let Some(allowed) = self.run.as_ref().and_then(|run| run.spec.limits.network_requests) else { return };
-        self.end_for(Breach { limit: LimitKey::NetworkRequests, allowed, used, mechanism });
-    }
-
-    /// A limit was reached that ends the execution at once.
-    fn end_for(&mut self, breach: Breach) {
-        let Some(run) = &mut self.run else { return };
-        if matches!(run.ending, Ending::Killing(_)) {
-            return;
-        }
-        // The first reason stands: a program that burns CPU in its grace period still broke its wall limit.
-        if !run.cancelled {
-            run.breach = run.breach.or(Some(breach));
-        }
-        self.end_now();
-    }
-
-    fn mark_cancelled(&mut self) {
-        if let Some(run) = &mut self.run {
-            run.cancelled |= run.breach.is_none();
-        }
-    }
-
-    fn cancel(&mut self) {
-        self.mark_cancelled();
-        match &self.run {
-            Some(run) if run.started && run.ending == Ending::No => self.terminate(),
-            Some(run) if run.started => {}
-            // A stub has every signal blocked and nothing to tidy up.
-            _ => self.end_now(),
-        }
-    }
-
-    fn terminate(&mut self) {
-        kill::terminate(getpid().as_raw(), self.group.as_ref());
-        if let Some(run) = &mut self.run {
-            run.ending = Ending::Terminating(time::monotonic() + Duration::from_millis(run.spec.grace_ms));
-        }
-        self.report(&Report::Terminating);
-    }
-
-    fn end_now(&mut self) {
-        kill::kill_all(getpid().as_raw(), self.group.as_ref());
-        if let Some(run) = &mut self.run {
-            run.note_kill(time::monotonic());
-        }
     }
 }
 
