@@ -5,9 +5,10 @@
 //! so a thread that has slept or used a millisecond since is past it.
 
 use super::target::Target;
+use std::path::Path;
 use std::time::Duration;
 
-/// Calls remembered at once; with more, no datagram socket is made.
+/// Calls remembered at once; one more is refused.
 const MAX: usize = 256;
 /// CPU time within which a call has long looked at its descriptor.
 const ENOUGH: Duration = Duration::from_millis(1);
@@ -22,38 +23,39 @@ struct Call {
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     calls: Vec<Call>,
-    overflowed: bool,
 }
 
 impl Passing {
-    /// To be noted before the answer.
-    pub(super) fn note(&mut self, target: Target) {
+    /// To be noted before the answer. `false` when there is no room: then the kernel must not run the call.
+    pub(super) fn note(&mut self, target: Target) -> bool {
         self.calls.retain(|call| call.target.tid != target.tid);
         if self.calls.len() >= MAX {
             self.settle();
         }
-        self.overflowed |= self.calls.len() >= MAX;
-        if self.calls.len() < MAX {
-            self.calls.push(Call { target, cpu: cpu_of(&target) });
+        if self.calls.len() >= MAX {
+            return false;
         }
+        self.calls.push(Call { target, cpu: cpu_of(&target) });
+        true
     }
 
     /// Whether no call is on its way any more.
     pub(super) fn settle(&mut self) -> bool {
         self.calls.retain(|call| !is_past(call));
-        // What found no room passed before those that did, or needs a restart of the count.
-        self.overflowed &= !self.calls.is_empty();
-        self.calls.is_empty() && !self.overflowed
+        self.calls.is_empty()
     }
 }
 
 fn is_past(call: &Call) -> bool {
-    let Some(now) = cpu_of(&call.target) else { return true };
+    let Some(now) = cpu_of(&call.target) else {
+        // Gone, or a kernel that does not show it (`CONFIG_SCHED_INFO`).
+        return !Path::new(&format!("/proc/{}", call.target.tid)).exists() || sleeps(&call.target);
+    };
     let used = call.cpu.map(|then| now.saturating_sub(then));
     used.is_some_and(|used| used >= ENOUGH) || sleeps(&call.target)
 }
 
-/// CPU time of a thread: the first figure of its schedstat, in nanoseconds. `None` when it is gone.
+/// CPU time of a thread: the first figure of its schedstat, in nanoseconds. `None` when it does not show.
 fn cpu_of(target: &Target) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{}/schedstat", target.tid)).ok()?;
     text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
@@ -80,15 +82,15 @@ mod tests {
             let _ = wait.recv();
         });
         let mut passing = Passing::default();
-        passing.note(target(told.recv().unwrap()));
+        assert!(passing.note(target(told.recv().unwrap())));
         while !passing.settle() {
             std::thread::yield_now();
         }
         drop(go_on);
         sleeper.join().unwrap();
-        passing.note(target(i32::MAX));
+        assert!(passing.note(target(i32::MAX)));
         assert!(passing.settle(), "no such thread");
-        passing.note(target(nix::unistd::gettid().as_raw()));
+        assert!(passing.note(target(nix::unistd::gettid().as_raw())));
         let before = std::time::Instant::now();
         while !passing.settle() {
             assert!(before.elapsed() < Duration::from_secs(20));

@@ -205,7 +205,9 @@ impl Broker {
             if self.made.has_datagrams() && self.ledger.unknown() != Verdict::Allowed {
                 return Err(OVER_LIMIT);
             }
-            self.passing.note(ask.target);
+            if !self.passing.note(ask.target) {
+                return Err(libc::EAGAIN);
+            }
         }
         Ok(Reply::Now(Answer::Continue))
     }

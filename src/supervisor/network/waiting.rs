@@ -87,7 +87,8 @@ impl Waiting {
     }
 
     pub(super) fn release(ask: &Ask<'_>, held: Held) -> Waiting {
-        Waiting::new(ask, held, Work::Release)
+        // A timeout of the socket is for callers that wait; left in place it would be due for ever.
+        Waiting { deadline: None, ..Waiting::new(ask, held, Work::Release) }
     }
 
     /// What becomes writable when the call can go on.
@@ -227,5 +228,31 @@ impl Broker {
         }
         rest.append(&mut kept);
         self.waiting = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::Reach;
+    use super::*;
+    use crate::sys::seccomp::Call;
+    use std::net::TcpListener;
+
+    #[test]
+    fn only_a_caller_that_waits_has_the_sockets_timeout() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        nix::sys::socket::setsockopt(
+            &own,
+            nix::sys::socket::sockopt::SendTimeout,
+            &nix::sys::time::TimeVal::new(0, 1000),
+        )
+        .unwrap();
+        let call = Call { id: 1, tid: 1, nr: 0, args: [0; 6] };
+        let target = Target { tid: 1, reach: Reach::Made, identity: None };
+        let ask = Ask { listener: own.as_fd(), call: &call, target };
+        let held = || Held { socket: own.try_clone().unwrap().into(), inode: Some(1) };
+        let soon = time::monotonic() + Duration::from_millis(50);
+        assert!(Waiting::connect(&ask, held(), Vec::new(), false).next_at() < soon);
+        assert!(Waiting::release(&ask, held()).next_at() > soon);
     }
 }
