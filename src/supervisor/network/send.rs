@@ -19,8 +19,10 @@ use std::time::Duration;
 
 /// Messages of one sendmmsg(2) that are sent in one go; the program sends the rest with its next call.
 const BATCH: u64 = 64;
-/// No more messages of one sendmmsg(2) begin after this time.
+/// No more messages of one sendmmsg(2) begin after this time, once [`WHOLE`] are sent.
 const TURN: Duration = Duration::from_millis(2);
+/// Messages that are sent in one go however long they take: few programs look at how many of a small array went out.
+const WHOLE: u64 = 16;
 /// Bytes of a stream that are copied at once.
 const CHUNK: u64 = 64 * 1024;
 /// Longest datagram over IPv4 and IPv6 without jumbograms.
@@ -62,7 +64,7 @@ impl Broker {
         let again = |held: &Held| held.socket.try_clone().map_err(|error| errno(&error));
         let (mut sent, mut held) = (0, first);
         let began = time::monotonic();
-        while sent < count && (sent == 0 || time::monotonic().saturating_sub(began) < TURN) {
+        while sent < count && (sent < WHOLE || time::monotonic().saturating_sub(began) < TURN) {
             let next = Held { socket: again(&held)?, inode: held.inode };
             let header = vector.wrapping_add(sent * MMSGHDR);
             let message = Message::read(&ask.target, header);
