@@ -6,6 +6,9 @@ use execd::init::signals;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     // Before anything else: a TERM that arrives during start-up must not be lost or kill us half-way.
     let watched = signals::block();
