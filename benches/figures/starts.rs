@@ -75,11 +75,14 @@ pub fn verdict(table: &mut Table) {
         run();
         plain();
     }
-    // Taken in turns, so that whatever else this machine does hits both alike.
+    // Taken in turns and after the same pause, so that whatever else this machine does, and how warm its caches are, hits both alike.
+    let pause = || std::thread::sleep(Duration::from_millis(5));
     let (mut ours, mut floor): (Vec<_>, Vec<_>) = (0..300)
         .map(|_| {
-            std::thread::sleep(Duration::from_millis(5));
-            (run(), plain())
+            pause();
+            let ours = run();
+            pause();
+            (ours, plain())
         })
         .unzip();
     let (median, base) = (ms(percentile(&mut ours, 50)), ms(percentile(&mut floor, 50)));
