@@ -205,6 +205,7 @@ impl Daemon {
         }
         self.announce(address, metrics_address);
         self.restore();
+        self.engine.expect_all_types();
         let why = self.run_until_told(&signals, config_file).await;
         let executions_ended = self.engine.active();
         self.end(&signals, trigger).await;

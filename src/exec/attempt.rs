@@ -168,7 +168,7 @@ impl Attempt {
                 driver.shared.journal.put(&execution.view());
             }
             Ok(Some(Report::Started { pid })) => {
-                execution.note_started(pid);
+                execution.note_started(pid, Duration::ZERO);
                 self.overdue = driver.wall_time().map(|wall| Instant::now() + wall + driver.grace() + PATIENCE);
                 driver.started();
             }
@@ -182,6 +182,10 @@ impl Attempt {
                 }
             }
             Ok(Some(Report::MainEnded(mut end))) => {
+                if let Some(pid) = end.started {
+                    execution.note_started(pid, Duration::from_micros(end.usage.wall_us));
+                    driver.started();
+                }
                 if let Some(network) = end.network.take() {
                     execution.update_network(network);
                 }

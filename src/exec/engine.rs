@@ -154,7 +154,28 @@ impl Engine {
             draining: AtomicBool::new(false),
             daemon_uid: nix::unistd::geteuid().as_raw(),
         };
-        Engine { inner: Arc::new(inner) }
+        let engine = Engine { inner: Arc::new(inner) };
+        engine.expect(None);
+        engine
+    }
+
+    /// Makes supervisors ready for starts of every agent type, as far as they differ.
+    pub fn expect_all_types(&self) {
+        self.agent_types().names().for_each(|name| self.expect(Some(name)));
+    }
+
+    /// Makes a supervisor ready for a start that says nothing but its type and its command.
+    fn expect(&self, agent_type: Option<&str>) {
+        let inner = &self.inner;
+        let agent_type = agent_type.map(str::to_owned);
+        let argv = vec![b"true".to_vec()];
+        let request = self.with_default_user(StartRequest { agent_type, argv, ..StartRequest::default() });
+        let resolved = resolve(&request, &self.agent_types(), &inner.default_type, &inner.world, inner.daemon_uid);
+        if let Ok(spec) = resolved.map(|resolved| self.spec("", &request, &resolved, Path::new("/"), false))
+            && let Ok(spec) = spec
+        {
+            inner.shared.pool.expect(spec.shape());
+        }
     }
 
     /// Brings back the records of an earlier daemon. What was running then is `lost` now.
@@ -411,6 +432,7 @@ impl Engine {
     /// Replaces the agent types; executions that run keep what they were started with.
     pub fn set_agent_types(&self, types: AgentTypes) {
         *self.inner.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(types);
+        self.expect_all_types();
     }
 
     /// From now on names mean what the system's files say at this moment.

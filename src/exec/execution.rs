@@ -301,11 +301,13 @@ impl Execution {
         self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn note_started(&self, pid: i32) {
+    /// The command runs, since `ago`.
+    pub(super) fn note_started(&self, pid: i32, ago: Duration) {
         {
             let mut view = self.lock();
             view.pid = Some(pid);
-            view.started_at = Some(rfc3339(unix_ms()));
+            let ago = u64::try_from(ago.as_millis()).unwrap_or(0);
+            view.started_at = Some(rfc3339(unix_ms().saturating_sub(ago)));
             view.status = Status::Running;
         }
         self.publish(Status::Running);

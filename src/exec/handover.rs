@@ -5,13 +5,14 @@ use super::network::Proxied;
 use super::pipes::{self, Pipes};
 use super::pool::{Pool, Supervised};
 use crate::supervisor::parcel::Parcel;
-use crate::supervisor::protocol::{self, Order, Spec};
+use crate::supervisor::protocol::{self, Order, Shape, Spec};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// All that a supervisor needs for one attempt.
 pub(super) struct Handover {
     order: Order,
+    shape: Shape,
     /// the parcel's own descriptor
     beside: Option<OwnedFd>,
     pipes: Pipes,
@@ -33,7 +34,7 @@ impl Handover {
                 Parcel::pack(&Spec { env, ..job.spec.clone() })?
             }
         };
-        Ok(Handover { order: Order::Start(parcel), beside, pipes })
+        Ok(Handover { order: Order::Start(parcel), shape: job.spec.shape(), beside, pipes })
     }
 
     /// Sends it. One that died in reserve is replaced once. A zygote that is behind is [`io::ErrorKind::WouldBlock`].
@@ -42,7 +43,7 @@ impl Handover {
         fds.extend(proxied.and_then(Proxied::listener).map(AsFd::as_fd));
         fds.extend(self.beside.as_ref().map(AsFd::as_fd));
         let attempt = || -> io::Result<Supervised> {
-            let supervised = pool.take()?;
+            let supervised = pool.take(self.shape)?;
             protocol::offer(supervised.socket.as_fd(), &self.order, &fds)?;
             Ok(supervised)
         };

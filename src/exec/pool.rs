@@ -1,6 +1,6 @@
-//! Supervisors ready to be used: one is forked ahead, so that a start costs a message and an exec.
+//! Supervisors ready to be used: forked ahead, one for each shape that was asked for, so that a start costs a message and an exec.
 
-use crate::supervisor::protocol::Fork;
+use crate::supervisor::protocol::{Fork, Shape};
 use crate::supervisor::zygote::Zygote;
 use crate::sys::fdpass;
 use std::io;
@@ -8,16 +8,27 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The zygote and the supervisor that waits.
+/// Shapes that have a reserve: the first ones that are expected or asked for. The built-in types have two; what has none starts some
+/// milliseconds later.
+const MAX_RESERVES: usize = 4;
+
+/// The zygote and the supervisors that wait.
 #[derive(Debug)]
 pub struct Pool {
     zygote: Zygote,
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    next_slot: u32,
+    last_slot: u32,
+    reserves: Vec<Reserve>,
+}
+
+#[derive(Debug)]
+struct Reserve {
+    shape: Shape,
+    /// Until it is taken.
     warm: Option<Supervised>,
 }
 
@@ -30,12 +41,22 @@ pub struct Supervised {
     pub socket: OwnedFd,
 }
 
+impl Inner {
+    /// The reserve of a shape, a place for it being made where there is room.
+    fn of(&mut self, shape: Shape) -> Option<&mut Reserve> {
+        let known = self.reserves.iter().position(|reserve| reserve.shape == shape);
+        if known.is_none() && self.reserves.len() < MAX_RESERVES {
+            self.reserves.push(Reserve { shape, warm: None });
+            return self.reserves.last_mut();
+        }
+        known.map(|at| &mut self.reserves[at])
+    }
+}
+
 impl Pool {
-    /// Starts with one in reserve.
+    /// Starts empty.
     pub fn new(zygote: Zygote) -> Pool {
-        let pool = Pool { zygote, inner: Mutex::new(Inner { next_slot: 1, warm: None }) };
-        pool.refill(None);
-        pool
+        Pool { zygote, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -47,20 +68,26 @@ impl Pool {
         self.zygote.pid
     }
 
+    /// There will be starts of this shape: forks a reserve for them.
+    pub fn expect(&self, shape: Shape) {
+        self.lock().of(shape);
+        self.refill(None);
+    }
+
     /// The one in reserve, or a new one that is still getting ready: messages wait in its socket.
-    pub fn take(&self) -> io::Result<Supervised> {
+    pub fn take(&self, shape: Shape) -> io::Result<Supervised> {
         let mut inner = self.lock();
-        match inner.warm.take() {
+        match inner.of(shape).and_then(|reserve| reserve.warm.take()) {
             Some(supervised) => Ok(supervised),
-            None => self.fork(&mut inner, None),
+            None => self.fork(&mut inner.last_slot, shape, None),
         }
     }
 
-    /// Forks a reserve if there is none; it also takes care of `spare`. A failure shows at the next `take`.
+    /// Forks the reserves that are missing; they also take care of `spare`. A failure shows at the next `take`.
     pub fn refill(&self, spare: Option<&Path>) {
-        let mut inner = self.lock();
-        if inner.warm.is_none() {
-            inner.warm = self.fork(&mut inner, spare).ok();
+        let Inner { last_slot, reserves } = &mut *self.lock();
+        for Reserve { shape, warm } in reserves.iter_mut().filter(|reserve| reserve.warm.is_none()) {
+            *warm = self.fork(last_slot, *shape, spare).ok();
         }
     }
 
@@ -69,18 +96,18 @@ impl Pool {
         let _ = self.zygote.kill(slot);
     }
 
-    /// Lets the reserve and the zygote go; the zygote ends when its supervisors have.
+    /// Lets the reserves and the zygote go; the zygote ends when its supervisors have.
     pub fn retire(&self) {
-        self.lock().warm = None;
+        self.lock().reserves.clear();
         // A zygote that is dead already has no other end to shut down.
         let _ = nix::sys::socket::shutdown(self.zygote.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
-    fn fork(&self, inner: &mut Inner, spare: Option<&Path>) -> io::Result<Supervised> {
-        let slot = inner.next_slot;
-        inner.next_slot = slot.wrapping_add(1);
+    fn fork(&self, last_slot: &mut u32, shape: Shape, spare: Option<&Path>) -> io::Result<Supervised> {
+        let slot = last_slot.wrapping_add(1);
+        *last_slot = slot;
         let (ours, theirs) = fdpass::packet_pair()?;
-        self.zygote.request(Fork { slot, spare: spare.map(Path::to_owned) }, theirs.as_fd())?;
+        self.zygote.request(Fork { slot, spare: spare.map(Path::to_owned), shape }, theirs.as_fd())?;
         Ok(Supervised { slot, socket: ours })
     }
 }

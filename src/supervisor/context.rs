@@ -1,7 +1,9 @@
 //! What every supervisor inherits from the daemon through the zygote: facts found before the first fork.
 
 use super::container::ContainerMemory;
+use super::filter::NetworkCalls;
 use super::network::Reach;
+use super::protocol::Shape;
 use crate::cgroup::domain::Domain;
 use crate::limits::world::World;
 use std::path::PathBuf;
@@ -28,12 +30,47 @@ pub struct Context {
 }
 
 impl Context {
-    /// How the gate reaches programs that run as `uid` (`None`: as we do).
-    pub(crate) fn reach(&self, uid: Option<u32>) -> Reach {
-        let other = uid.is_some_and(|uid| uid != nix::unistd::getuid().as_raw());
-        let traces = if other { self.world.tracing_others } else { self.world.tracing };
+    /// How the gate reaches programs, of another user or of our own.
+    pub(crate) fn reach(&self, other_uid: bool) -> Reach {
+        let traces = if other_uid { self.world.tracing_others } else { self.world.tracing };
         if traces { Reach::Trace } else { Reach::Made }
     }
+
+    /// How the stub of an execution of this shape confines itself. `grouped_tasks`: a controller counts tasks.
+    pub(crate) fn confinement(&self, shape: &Shape, grouped_tasks: bool) -> Confinement {
+        let World { seccomp, seccomp_notify, .. } = self.world;
+        let notify = seccomp && seccomp_notify;
+        if !shape.confined {
+            return Confinement::None;
+        }
+        if !seccomp {
+            return Confinement::Privileges;
+        }
+        let makes_sockets = self.reach(shape.other_uid) == Reach::Made;
+        Confinement::Filter {
+            notify,
+            count_tasks: notify && !grouped_tasks && shape.counted,
+            network: (notify && shape.gated).then_some(NetworkCalls { makes_sockets }),
+        }
+    }
+}
+
+/// What a stub does to itself before it knows its command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confinement {
+    /// nothing: the command is to have the sandbox's own view and privileges
+    None,
+    /// no_new_privs alone, where there is no seccomp(2)
+    Privileges,
+    /// no_new_privs and a filter; see [`super::filter::Rules`]
+    Filter {
+        /// its listener goes to the supervisor
+        notify: bool,
+        /// new tasks are notified
+        count_tasks: bool,
+        /// what is notified of the network
+        network: Option<NetworkCalls>,
+    },
 }
 
 /// The container's own CPU counter.

@@ -27,13 +27,10 @@ pub(crate) struct Rules {
 }
 
 /// What the network gate needs to see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkCalls {
     /// Sockets are made by the listener's side, which must know when they are bound or listen.
     pub(crate) makes_sockets: bool,
-    /// The stub's own socket, over which the listener leaves. The number is at the hard `RLIMIT_NOFILE`, so the command can
-    /// never open anything there.
-    pub(crate) own_socket: u32,
 }
 
 /// What to do with a call.
@@ -63,8 +60,6 @@ enum Check {
     Contact,
     /// it can be a contact if it has an address (argument 4) or `MSG_FASTOPEN` (argument 3)
     AddressedSend,
-    /// it can be a contact, and the stub needs it once
-    MessageSend,
     /// Unix and netlink, and TCP and UDP over IPv4 and IPv6; nothing that sends anything else
     Socket,
     /// only Unix
@@ -126,7 +121,7 @@ const TABLE: &[(i64, Check)] = &[
     (libc::SYS_userfaultfd, Check::Deny(libc::ENOSYS)),
     (libc::SYS_connect, Check::Contact),
     (libc::SYS_sendto, Check::AddressedSend),
-    (libc::SYS_sendmsg, Check::MessageSend),
+    (libc::SYS_sendmsg, Check::Contact),
     (libc::SYS_sendmmsg, Check::Contact),
     (libc::SYS_socket, Check::Socket),
     (libc::SYS_socketpair, Check::SocketPair),
@@ -174,7 +169,6 @@ pub(crate) fn target_of(nr: i32, args: &[u64; 6]) -> Option<i32> {
         | Check::CloseRange
         | Check::Contact
         | Check::AddressedSend
-        | Check::MessageSend
         | Check::Socket
         | Check::SocketPair
         | Check::SocketOption

@@ -12,6 +12,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longest encoded message: one with a short specification.
 pub const MAX_MESSAGE: usize = 8 << 10;
@@ -51,6 +52,40 @@ pub struct Spec {
     pub network: Option<NetworkRules>,
 }
 
+impl Spec {
+    /// What the stub must have been made for.
+    pub fn shape(&self) -> Shape {
+        if !self.confined {
+            return Shape::OPEN;
+        }
+        Shape {
+            confined: true,
+            counted: self.limits.pids.is_some(),
+            gated: self.network.is_some(),
+            other_uid: self.uid.is_some_and(|uid| uid != nix::unistd::getuid().as_raw()),
+        }
+    }
+}
+
+/// What of a specification decides on the filter. A sandbox sees one or two shapes again and again, so a stub in reserve puts its filter
+/// on ahead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// See [`Spec::confined`].
+    pub confined: bool,
+    /// Tasks are limited.
+    pub counted: bool,
+    /// Its network is judged.
+    pub gated: bool,
+    /// It becomes another user than the daemon's.
+    pub other_uid: bool,
+}
+
+impl Shape {
+    /// Of everything that is not confined.
+    pub const OPEN: Shape = Shape { confined: false, counted: false, gated: false, other_uid: false };
+}
+
 /// How the network traffic of one execution is judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkRules {
@@ -75,6 +110,8 @@ pub struct Fork {
     pub slot: u32,
     /// A work directory in reserve: a supervisor that is never asked to start anything removes it, if it is empty still.
     pub spare: Option<PathBuf>,
+    /// Of what it will be asked for.
+    pub shape: Shape,
 }
 
 /// Daemon to zygote.
@@ -121,7 +158,7 @@ pub enum Report {
         /// pid of the process that will become the command
         pid: i32,
     },
-    /// The command runs.
+    /// The command runs. A short one is told of by its end alone.
     Started {
         /// its pid
         pid: i32,
@@ -206,6 +243,8 @@ pub enum Exit {
 /// End of the main process, with the evidence for its reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MainEnd {
+    /// pid of the command, if [`Report::Started`] did not tell
+    pub started: Option<i32>,
     /// wait status
     pub exit: Exit,
     /// the limit that ended it, if one did
@@ -263,12 +302,17 @@ pub struct Usage {
 /// Stub to supervisor, before its exec. The end of the stream after `Executing` means that exec succeeded; before it, that the stub died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubReport {
-    /// joined its groups and waits for the specification; its mount namespace comes with it, if it has one of its own
+    /// has a mount namespace of its own; descriptor: that
+    Mounted,
+    /// is in its groups, behind its filter, and waits for the specification; descriptor: the filter's listener, if there is one
     Prepared,
     /// all is set, waits for the release
     Held,
-    /// last word before the exec; the filter's listener comes with it, if there is one
-    Executing,
+    /// last word before the exec
+    Executing {
+        /// monotonic time
+        at: Duration,
+    },
     /// could not start the command
     Failed(StartFailure),
 }
@@ -276,10 +320,8 @@ pub(super) enum StubReport {
 /// Supervisor to stub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum StubOrder {
-    /// confine yourself and wait; descriptors: stdin, stdout, stderr, and the parcel's own
+    /// become the command, for which all limits are set; descriptors: stdin, stdout, stderr, and the parcel's own
     Start(Parcel),
-    /// all limits of the groups are set
-    Go,
     /// execute
     Release,
 }

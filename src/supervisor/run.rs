@@ -2,25 +2,26 @@
 
 mod ending;
 mod gate;
+mod starting;
 
 use super::context::Context;
 use super::gate::Gate;
 use super::network::Broker;
-use super::parcel::Parcel;
-use super::protocol::{self, Exit, Fork, MainEnd, Order, Report, StartFailure, StubOrder, StubReport};
+use super::protocol::{self, Exit, Fork, MainEnd, Order, Report};
 use super::state::{Ending, Run};
 use super::watch::{Sources, Watch};
-use super::{confine, kill, stub};
+use super::{confine, kill};
 use crate::agent_type::{OnLimit, Survivors};
 use crate::cgroup::group::{Alarm, Group};
 use crate::limits::Mechanism;
-use crate::sys::{fdpass, patience, process, time};
+use crate::sys::{patience, process, time};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::socket::MsgFlags;
 use nix::sys::time::TimeSpec;
-use nix::unistd::{ForkResult, getpid, getppid, setsid};
+use nix::unistd::{getpid, setsid};
+use starting::{Asked, Child};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 /// Runs a supervisor to its end; the result is the process's exit code. 0 promises that no child is left.
 pub(crate) fn supervise(daemon: OwnedFd, context: &Context, fork: &Fork) -> i32 {
-    match Supervisor::prepare(context, fork.slot) {
+    match Supervisor::prepare(context, fork) {
         Ok(supervisor) => supervisor.attach(daemon, fork.spare.clone()).serve(),
         Err(error) => {
             let failed = confine::failure("prepare a supervisor", error);
@@ -47,22 +48,18 @@ struct Supervisor<'a> {
     signals: OwnedFd,
     group: Option<Group>,
     alarms: Vec<Alarm>,
-    /// Open until the stub has become the command.
-    stub: Option<OwnedFd>,
-    /// The stub's mount namespace. Taking one down waits for RCU; while we hold it, that does not hold up the main process's end.
-    mounts: Option<OwnedFd>,
-    /// The stub, later the main process.
-    child: i32,
+    child: Child,
+    /// A start that waits for its stub.
+    asked: Option<Asked>,
     run: Option<Run>,
 }
 
 /// What outlives the main process and is to be killed stays this long at most, should the daemon not say that the output is drained.
 const SURVIVORS_MAX: Duration = Duration::from_millis(400);
+/// Between the last report and tidying up.
+const TIDY_LATER: Duration = Duration::from_millis(1);
 /// For the kernel to let go of the members of a group.
 const REMOVAL_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Descriptors that go on to the stub. One more is the proxy's listener.
-const STREAMS: usize = 3;
 
 /// Who woke us.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,21 +73,15 @@ enum Source {
 }
 
 impl<'a> Supervisor<'a> {
-    fn prepare(context: &'a Context, slot: u32) -> io::Result<Supervisor<'a>> {
+    fn prepare(context: &'a Context, fork: &Fork) -> io::Result<Supervisor<'a>> {
         process::set_name(c"execd-super");
         setsid()?;
         // Both are per process and not inherited, or cleared, across a fork.
         prctl::set_dumpable(false)?;
         let _ = prctl::set_child_subreaper(true);
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
-        let group = Group::create(&context.domain, slot)?;
-        let (ours, theirs) = fdpass::packet_pair()?;
-        let protected = [context.daemon, getppid().as_raw(), getpid().as_raw()];
-        let child = match process::fork_single_threaded()? {
-            ForkResult::Parent { child } => child.as_raw(),
-            ForkResult::Child => process::exit_now(stub::run(theirs, context, group.as_ref(), protected)),
-        };
-        drop(theirs);
+        let group = Group::create(&context.domain, fork.slot)?;
+        let child = Child::make(context, group.as_ref(), &fork.shape)?;
         // Only now: the stub must not inherit it.
         patience::prepare()?;
         Ok(Supervisor {
@@ -100,9 +91,8 @@ impl<'a> Supervisor<'a> {
             signals,
             alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
             group,
-            stub: Some(ours),
-            mounts: None,
             child,
+            asked: None,
             run: None,
         })
     }
@@ -135,7 +125,7 @@ impl<'a> Supervisor<'a> {
     fn wait(&self) -> Vec<Source> {
         let gate = self.run.as_ref().filter(|run| run.listening).and_then(|run| run.gate.as_ref());
         let mut sources = vec![(Source::Signals, self.signals.as_fd(), PollFlags::POLLIN)];
-        sources.extend(self.stub.as_ref().map(|fd| (Source::Stub, fd.as_fd(), PollFlags::POLLIN)));
+        sources.extend(self.child.source(self.run.as_ref()));
         sources.extend(gate.map(|gate| (Source::Gate, gate.as_fd(), PollFlags::POLLIN)));
         let network = self.run.as_ref().and_then(|run| run.gate.as_ref()).map(Gate::network_fds).unwrap_or_default();
         sources.extend(network.into_iter().map(|(fd, flags)| (Source::Network, fd, flags)));
@@ -160,7 +150,7 @@ impl<'a> Supervisor<'a> {
         let watching = (run.started && !matches!(run.ending, Ending::Killing(_))).then(|| run.watch.next_at());
         let wall = run.watch.wall_deadline().filter(|_| run.started && run.ending == Ending::No);
         let network = run.gate.as_ref().and_then(Gate::next_at);
-        let next = [ending, watching, wall, network].into_iter().flatten().min()?;
+        let next = [ending, watching, wall, network, run.quiet_until].into_iter().flatten().min()?;
         Some(next.saturating_sub(time::monotonic()))
     }
 
@@ -197,9 +187,10 @@ impl<'a> Supervisor<'a> {
     }
 
     fn obey(&mut self, order: Order, fds: Vec<OwnedFd>) {
+        self.end_quiet();
         match order {
-            Order::Start(parcel) => self.start(parcel, fds),
-            Order::Release => self.tell_stub(StubOrder::Release, &[]),
+            Order::Start(parcel) => self.ask_for(parcel, fds),
+            Order::Release => self.release(),
             Order::Signal(signal) if self.is_started() => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
             Order::Signal(_) => {}
             Order::Cancel => self.cancel(),
@@ -226,85 +217,6 @@ impl<'a> Supervisor<'a> {
         self.run.as_ref().is_some_and(|run| run.started)
     }
 
-    /// Hands the specification on and writes all limits while the stub confines itself; it waits for them, so the command never runs one
-    /// instruction unlimited.
-    fn start(&mut self, parcel: Parcel, mut fds: Vec<OwnedFd>) {
-        self.spare = None;
-        let (spec, count) = match parcel.open(&fds) {
-            Ok(opened) => opened,
-            Err(error) => return self.refuse(confine::failure("read the specification", error)),
-        };
-        let door = (count > STREAMS).then(|| fds.remove(STREAMS));
-        let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        self.tell_stub(StubOrder::Start(parcel), &borrowed);
-        if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
-            return self.refuse(confine::failure("set the limits of the execution's groups", error));
-        }
-        let sources =
-            Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
-        let watch = Watch::begin(&spec, &sources);
-        self.run = Some(Run::new(spec, watch, door));
-        self.tell_stub(StubOrder::Go, &[]);
-    }
-
-    fn refuse(&mut self, failed: StartFailure) {
-        self.report(&Report::StartFailed(failed));
-        self.end_now();
-    }
-
-    fn tell_stub(&self, order: StubOrder, fds: &[BorrowedFd<'_>]) {
-        if let Some(stub) = &self.stub {
-            // A dead stub is seen as the end of its stream and by its wait status.
-            let _ = protocol::send(stub.as_fd(), &order, fds);
-        }
-    }
-
-    fn hear_stub(&mut self) {
-        // Several words may be waiting, and the last of them decides what the end of the stream means.
-        while let Some(stub) = &self.stub {
-            match protocol::receive::<StubReport>(stub.as_fd(), MsgFlags::MSG_DONTWAIT) {
-                Ok(Some((report, fds))) => self.note_stub(report, fds),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Ok(None) | Err(_) => {
-                    self.stub = None;
-                    self.note_started();
-                }
-            }
-        }
-    }
-
-    fn note_stub(&mut self, report: StubReport, fds: Vec<OwnedFd>) {
-        let pid = self.child;
-        match report {
-            StubReport::Prepared => self.mounts = fds.into_iter().next(),
-            StubReport::Held => self.report(&Report::Held { pid }),
-            StubReport::Executing => {
-                let Some(run) = &mut self.run else { return };
-                let counts = !self.group.as_ref().is_some_and(Group::limits_pids);
-                let limit = run.spec.limits.pids.filter(|_| counts);
-                run.executing = true;
-                let network = run.network(self.context);
-                run.gate = fds.into_iter().next().map(|fd| Gate::new(fd, getpid().as_raw(), limit, network));
-                run.listening = run.gate.is_some();
-            }
-            StubReport::Failed(failed) => match &mut self.run {
-                Some(run) => run.failed = Some(failed),
-                None => self.report(&Report::StartFailed(failed)),
-            },
-        }
-    }
-
-    /// The stub's end of the socket closed: at its exec, if it had said so, else by its death.
-    fn note_started(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        if run.failed.is_some() || run.started || !run.executing {
-            return;
-        }
-        run.started = true;
-        run.watch.start_clock();
-        self.report(&Report::Started { pid: self.child });
-    }
-
     fn hear_alarm(&mut self, index: usize) {
         if let Some(alarm) = self.alarms.get(index) {
             alarm.acknowledge();
@@ -329,7 +241,7 @@ impl<'a> Supervisor<'a> {
     fn reap(&mut self) -> bool {
         loop {
             match process::reap() {
-                Ok(Some((pid, exit))) if pid == self.child => self.note_main_end(exit),
+                Ok(Some((pid, exit))) if pid == self.child.pid => self.note_main_end(exit),
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     self.settle_survivors();
@@ -373,13 +285,15 @@ impl<'a> Supervisor<'a> {
             self.report_network();
         }
         let network = self.network().and_then(Broker::news);
+        let pid = self.child.pid;
         let Some(run) = &mut self.run else { return false };
         run.reported = true;
         let report = match (&run.failed, run.main) {
             (Some(failed), _) => Report::StartFailed(failed.clone()),
             (None, Some(exit)) if run.started => {
+                let started = (!std::mem::replace(&mut run.announced, true)).then_some(pid);
                 let (breach, cancelled) = (run.breach, run.cancelled);
-                Report::MainEnded(MainEnd { exit, breach, cancelled, survivors, alone, network, usage })
+                Report::MainEnded(MainEnd { started, exit, breach, cancelled, survivors, alone, network, usage })
             }
             (None, Some(exit)) => {
                 Report::StartFailed(confine::failure("ended before its command was executed", format!("{exit:?}")))
@@ -391,6 +305,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn finish(mut self) -> i32 {
+        self.report_unstarted();
         if let Some(usage) = self.watch(Watch::last_report) {
             let reported = self.run.as_ref().is_some_and(|run| run.reported);
             if reported || !self.report_main_end(usage, false, true) {
@@ -398,6 +313,7 @@ impl<'a> Supervisor<'a> {
                 self.report(&Report::Gone(usage));
             }
         }
+        self.let_others_go_first();
         if let Some(spare) = &self.spare {
             let _ = std::fs::remove_dir(spare);
         }
@@ -405,6 +321,17 @@ impl<'a> Supervisor<'a> {
             group.remove(REMOVAL_PATIENCE);
         }
         0
+    }
+}
+
+impl Supervisor<'_> {
+    /// Somebody may be waiting for the answer that the last report allows; taking groups and namespaces down keeps the kernel busy on
+    /// every processor.
+    fn let_others_go_first(&self) {
+        if let Some(daemon) = &self.daemon {
+            let mut fds = [PollFd::new(daemon.as_fd(), PollFlags::empty())];
+            let _ = ppoll(&mut fds, Some(TimeSpec::from(TIDY_LATER)), None);
+        }
     }
 }
 

@@ -14,6 +14,9 @@ const KILL_AGAIN: Duration = Duration::from_millis(5);
 /// A process in uninterruptible sleep dies when it wakes; looking more often does not help.
 const KILL_AGAIN_MAX: Duration = Duration::from_millis(320);
 
+/// A command that is over before this is told of by its end alone: nobody is woken twice for it.
+const QUIET: Duration = Duration::from_millis(1);
+
 /// An execution that was asked for.
 pub(super) struct Run {
     pub(super) spec: Spec,
@@ -23,9 +26,13 @@ pub(super) struct Run {
     pub(super) door: Option<OwnedFd>,
     /// Some process still uses the filter.
     pub(super) listening: bool,
-    /// The stub said that its exec is next.
-    pub(super) executing: bool,
+    /// The stub said that its exec is next, at this monotonic time.
+    pub(super) executing: Option<Duration>,
     pub(super) started: bool,
+    /// The daemon knows of the start.
+    pub(super) announced: bool,
+    /// Until then the stub is not listened to: if all goes well it says two words, and a short command is over before they matter.
+    pub(super) quiet_until: Option<Duration>,
     /// How the main process ended.
     pub(super) main: Option<Exit>,
     /// The daemon knows.
@@ -58,8 +65,10 @@ impl Run {
             gate: None,
             door,
             listening: false,
-            executing: false,
+            executing: None,
             started: false,
+            announced: false,
+            quiet_until: None,
             main: None,
             reported: false,
             failed: None,
@@ -74,8 +83,13 @@ impl Run {
     /// The network gate of this execution, if it has one.
     pub(super) fn network(&mut self, context: &Context) -> Option<Broker> {
         let rules = self.spec.network.clone()?;
-        let (uid, gid) = (self.spec.uid, self.spec.gid);
-        Some(Broker::new(rules, self.door.take(), context.reach(uid), getpid().as_raw(), uid, gid))
+        let reach = context.reach(self.spec.shape().other_uid);
+        Some(Broker::new(rules, self.door.take(), reach, getpid().as_raw(), self.spec.uid, self.spec.gid))
+    }
+
+    /// The command is let go at `now`.
+    pub(super) fn be_quiet(&mut self, now: Duration) {
+        self.quiet_until = Some(now + QUIET);
     }
 
     /// KILL was sent to all at `now`; plans the next round for whoever was missed.

@@ -1,32 +1,38 @@
-//! The stub: forked ahead of time, already in its groups, it waits for a specification and becomes the command.
+//! The stub: forked ahead of time, already in its groups and behind its filter, it waits for a specification and becomes the command.
 //!
-//! Joining a group can take 8 ms and a fork 100 µs; both are over before anybody asks for a start. All limits are set
+//! Joining a group can take 8 ms, and a fork or a filter 100 µs; all that is over before anybody asks for a start. All limits are set
 //! before the command's first instruction.
 
 use super::confine::{self, OWN_FAILURE, failure};
-use super::context::Context;
-use super::filter::{self, NetworkCalls, Rules};
-use super::network::Reach;
+use super::context::{Confinement, Context};
+use super::filter::{self, Rules};
 use super::probe;
 use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
 use crate::cgroup::group::Group;
-use crate::sys::{process, seccomp};
+use crate::sys::{listener, process, seccomp, time};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::MsgFlags;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, getpid, getppid, setsid};
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+/// What a stub is made with.
+pub(crate) struct Making<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) group: Option<&'a Group>,
+    pub(crate) confinement: Confinement,
+    /// The daemon, the zygote and the supervisor.
+    pub(crate) protected: [i32; 3],
+}
+
 /// Runs the stub; returns the exit code of a failure.
-///
-/// `protected` are the daemon, the zygote and the supervisor.
-pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>, protected: [i32; 3]) -> i32 {
-    let stub = Stub { socket, context, group, protected, outside: None, bounding: 0 };
+pub(crate) fn run(socket: OwnedFd, making: Making<'_>) -> i32 {
+    let stub = Stub { socket, making, outside: None, bounding: 0 };
     match stub.start() {
         Ok(never) => match never {},
         Err(_) => i32::from(OWN_FAILURE),
@@ -35,15 +41,11 @@ pub(crate) fn run(socket: OwnedFd, context: &Context, group: Option<&Group>, pro
 
 enum Never {}
 
-/// Open files under the network gate where the type sets no limit: its filter needs a number that can never be opened.
-const GATED_OPEN_FILES: u64 = 65_535;
 const OWN_MOUNTS: &str = "/proc/self/ns/mnt";
 
 struct Stub<'a> {
     socket: OwnedFd,
-    context: &'a Context,
-    group: Option<&'a Group>,
-    protected: [i32; 3],
+    making: Making<'a>,
     /// The mount namespace that we left, for commands that keep the daemon's view.
     outside: Option<File>,
     /// The capability bounding set that we were started with.
@@ -54,13 +56,17 @@ impl Stub<'_> {
     fn start(mut self) -> Result<Never, StartFailure> {
         let result = self.prepare().and_then(|()| self.become_command());
         if let Err(failed) = &result {
-            let _ = self.report(&StubReport::Failed(failed.clone()), &[]);
+            let _ = self.report(&StubReport::Failed(failed.clone()));
         }
         result
     }
 
-    fn report(&self, report: &StubReport, fds: &[BorrowedFd<'_>]) -> Result<(), StartFailure> {
-        protocol::send(self.socket.as_fd(), report, fds).map_err(|error| failure("report to the supervisor", error))
+    fn report(&self, report: &StubReport) -> Result<(), StartFailure> {
+        self.report_with(report, &[]).map_err(|error| failure("report to the supervisor", error))
+    }
+
+    fn report_with(&self, report: &StubReport, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        protocol::send(self.socket.as_fd(), report, fds)
     }
 
     /// Everything that does not depend on the command.
@@ -71,25 +77,26 @@ impl Stub<'_> {
         // The mask stays full until the exec: nothing may interrupt the preparation.
         process::default_dispositions();
         self.bounding = confine::bounding_set();
-        if let Some(group) = self.group {
+        if let Some(group) = self.making.group {
             group.join().map_err(|error| failure("join the execution's groups", error))?;
         }
-        if !self.context.world.private_mounts {
-            return self.report(&StubReport::Prepared, &[]);
+        if self.making.context.world.private_mounts {
+            self.shield().map_err(|error| failure("make kernel files read-only", error))?;
         }
-        self.shield().map_err(|error| failure("make kernel files read-only", error))?;
-        let own = File::open(OWN_MOUNTS).map_err(|error| failure("open the own mount namespace", error))?;
-        self.report(&StubReport::Prepared, &[own.as_fd()])
+        self.confine()
     }
 
     /// uid 0 owns the files of the cgroup tree and of /proc/sys whatever its capabilities: only a read-only view keeps it out.
-    fn shield(&mut self) -> std::io::Result<()> {
+    fn shield(&mut self) -> io::Result<()> {
+        let context = self.making.context;
         self.outside = Some(File::open(OWN_MOUNTS)?);
-        probe::shield(&self.context.shielded, self.context.world.private_proc)
+        probe::shield(&context.shielded, context.world.private_proc)?;
+        let own = File::open(OWN_MOUNTS)?;
+        self.report_with(&StubReport::Mounted, &[own.as_fd()])
     }
 
     fn become_command(&mut self) -> Result<Never, StartFailure> {
-        let (mut spec, streams) = self.receive_spec()?;
+        let (spec, streams) = self.receive_spec()?;
         if !spec.confined
             && let Some(outside) = &self.outside
         {
@@ -100,12 +107,8 @@ impl Stub<'_> {
             process::dup_onto(stream, target as i32).map_err(|error| failure("connect the standard streams", error))?;
         }
         drop(streams);
-        let grouped_memory = self.group.is_some_and(Group::limits_memory);
-        let gated = self.gates(&spec);
-        if gated {
-            self.put_socket_out_of_reach(&mut spec.limits.open_files)?;
-        }
-        confine::limit_resources(&spec.limits, self.context, grouped_memory)?;
+        let grouped_memory = self.making.group.is_some_and(Group::limits_memory);
+        confine::limit_resources(&spec.limits, self.making.context, grouped_memory)?;
         if spec.confined {
             let _ = process::lower_rlimit(libc::RLIMIT_CORE as u32, 0);
         }
@@ -113,25 +116,14 @@ impl Stub<'_> {
         umask(Mode::from_bits_truncate(0o022));
         let program = Program::of(&spec)?;
         self.die_with_supervisor()?;
+        chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))?;
         if spec.hold {
-            self.settle(&spec)?;
-            self.report(&StubReport::Held, &[])?;
-            self.wait_for(&StubOrder::Release);
+            self.report(&StubReport::Held)?;
+            self.wait_for_release();
         }
-        let listener = if spec.confined { self.confine(&spec)? } else { None };
-        let fds: Vec<BorrowedFd<'_>> = listener.iter().map(AsFd::as_fd).collect();
-        self.report(&StubReport::Executing, &fds)?;
-        if !spec.hold {
-            self.settle(&spec)?;
-        }
+        self.report(&StubReport::Executing { at: time::monotonic() })?;
         process::restore_signals();
         Err(program.exec())
-    }
-
-    /// The supervisor has set all limits meanwhile, and looks at the directory from now on.
-    fn settle(&self, spec: &Spec) -> Result<(), StartFailure> {
-        self.wait_for(&StubOrder::Go);
-        chdir(&spec.cwd).map_err(|error| failure(&format!("change to directory {}", spec.cwd.display()), error))
     }
 
     fn receive_spec(&self) -> Result<(Spec, Vec<OwnedFd>), StartFailure> {
@@ -148,9 +140,9 @@ impl Stub<'_> {
     }
 
     /// Ends here when anything else comes: the supervisor is gone or was told to end.
-    fn wait_for(&self, order: &StubOrder) {
+    fn wait_for_release(&self) {
         match protocol::receive::<StubOrder>(self.socket.as_fd(), MsgFlags::empty()) {
-            Ok(Some((came, _))) if came == *order => {}
+            Ok(Some((StubOrder::Release, _))) => {}
             _ => process::exit_now(0),
         }
     }
@@ -166,46 +158,22 @@ impl Stub<'_> {
         Ok(())
     }
 
-    /// Whether the network gate goes with this command.
-    fn gates(&self, spec: &Spec) -> bool {
-        spec.confined && spec.network.is_some() && self.context.world.seccomp && self.context.world.seccomp_notify
-    }
-
-    /// Moves our socket to the number that the limit on open files is about to be: messages over it pass the filter unseen, and
-    /// the command can open nothing there.
-    fn put_socket_out_of_reach(&mut self, open_files: &mut Option<u64>) -> Result<(), StartFailure> {
-        let moved = || -> std::io::Result<(OwnedFd, u64)> {
-            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-            let number = open_files.unwrap_or(GATED_OPEN_FILES).min(hard.saturating_sub(1));
-            let socket = process::move_fd_above(self.socket.try_clone()?, number as i32)?;
-            Ok((socket, number))
-        };
-        let (socket, number) = moved().map_err(|error| failure("move the socket out of reach", error))?;
-        self.socket = socket;
-        *open_files = Some(number);
-        Ok(())
-    }
-
-    fn confine(&self, spec: &Spec) -> Result<Option<OwnedFd>, StartFailure> {
-        prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
-        if !self.context.world.seccomp {
-            return Ok(None);
+    /// From here on only calls that the filter lets pass.
+    fn confine(&self) -> Result<(), StartFailure> {
+        if self.making.confinement != Confinement::None {
+            prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
         }
-        let notify = self.context.world.seccomp_notify;
-        let grouped_tasks = self.group.is_some_and(Group::limits_pids);
-        let rules = Rules {
-            main: getpid().as_raw(),
-            protected: self.protected,
-            notify,
-            count_tasks: notify && !grouped_tasks && spec.limits.pids.is_some(),
-            network: self.gates(spec).then(|| NetworkCalls {
-                makes_sockets: self.context.reach(spec.uid) == Reach::Made,
-                own_socket: self.socket.as_raw_fd() as u32,
-            }),
+        let Confinement::Filter { notify, count_tasks, network } = self.making.confinement else {
+            return self.report(&StubReport::Prepared);
         };
-        seccomp::install(&filter::assemble(&rules), notify)
-            .map_err(|error| failure("install the seccomp filter", error))
+        let rules = Rules { main: getpid().as_raw(), protected: self.making.protected, notify, count_tasks, network };
+        let program = filter::assemble(&rules);
+        let installed = if notify {
+            listener::install(&program, |listener| self.report_with(&StubReport::Prepared, &[listener]))
+        } else {
+            seccomp::install(&program, false).and_then(|_| self.report_with(&StubReport::Prepared, &[]))
+        };
+        installed.map_err(|error| failure("install the seccomp filter", error))
     }
 }
 

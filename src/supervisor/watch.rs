@@ -112,9 +112,9 @@ impl Watch {
         self.look_at.min(storage.unwrap_or(Duration::MAX))
     }
 
-    /// The command runs from now on: preparation does not count as its wall time.
-    pub(crate) fn start_clock(&mut self) {
-        self.started = time::monotonic();
+    /// The command runs since `at`: preparation does not count as its wall time.
+    pub(crate) fn start_clock(&mut self, at: Duration) {
+        self.started = at;
     }
 
     /// Wall time since the start.

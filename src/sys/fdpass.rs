@@ -17,12 +17,17 @@ pub fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sends one message with up to [`MAX_FDS`] descriptors. Never raises SIGPIPE. With `MSG_DONTWAIT` a full socket is `WouldBlock`.
+///
+/// Without descriptors it is send(2): a stub's own filter lets that pass, and not sendmsg(2).
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: MsgFlags) -> io::Result<()> {
+    let (socket, flags) = (socket.as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL);
     let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let act = || match raw.as_slice() {
+        [] => nix::sys::socket::send(socket, bytes, flags),
+        raw => sendmsg::<()>(socket, &[IoSlice::new(bytes)], &[ControlMessage::ScmRights(raw)], flags, None),
+    };
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], control, flags | MsgFlags::MSG_NOSIGNAL, None) {
+        match act() {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -7,6 +7,7 @@ pub mod caps;
 pub mod clock;
 pub mod directory;
 pub mod fdpass;
+pub mod listener;
 pub mod mount;
 pub mod network;
 pub mod patience;

@@ -4,7 +4,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::ForkResult;
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Forks a process that has only one thread. The caller must not have started threads; the daemon forks its zygote before
 /// the runtime exists and the zygote and supervisors never have any.
@@ -24,15 +24,32 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Moves a descriptor to the lowest free number at or above `minimum`, close-on-exec, and closes the old one.
-pub fn move_fd_above(fd: OwnedFd, minimum: i32) -> io::Result<OwnedFd> {
-    // SAFETY: F_DUPFD_CLOEXEC takes an integer; `fd` is open.
-    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, minimum) };
-    if moved < 0 {
-        return Err(io::Error::last_os_error());
+/// Forks a process that shares the descriptor table of ours (`CLONE_FILES`, clone(2)): what one opens or closes, the other has or has not.
+/// Its end raises no signal; [`wait_for`] it. Conditions as for [`fork_single_threaded`].
+pub fn fork_sharing_descriptors() -> io::Result<ForkResult> {
+    debug_assert_eq!(thread_count(), Some(1), "fork with threads would copy locks in unknown states");
+    // SAFETY: without CLONE_VM and a new stack this is fork(2); with one thread the child may run any code. No signal number in the flags.
+    match unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_FILES, 0, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(ForkResult::Child),
+        pid => Ok(ForkResult::Parent { child: nix::unistd::Pid::from_raw(pid as i32) }),
     }
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Waits for one child, whether its end raises a signal or not.
+pub fn wait_for(pid: i32) -> io::Result<Exit> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` is writable.
+        if unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } == pid {
+            let code = libc::WIFEXITED(status).then(|| Exit::Code(libc::WEXITSTATUS(status)));
+            return Ok(code.unwrap_or(Exit::Signal(libc::WTERMSIG(status))));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
 }
 
 /// Duplicates `fd` onto the number `target`, without close-on-exec: for the standard streams before an exec.

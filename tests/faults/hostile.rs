@@ -97,6 +97,37 @@ fn an_execution_gets_no_privilege_it_does_not_need() {
     assert_eq!(report["sid"], report["pid"], "a session of its own");
 }
 
+/// More kinds of type than have a supervisor in reserve, in turns: each execution is confined as its own type says.
+#[test]
+fn executions_of_every_kind_of_type_get_the_confinement_of_their_own() {
+    let kinds = ["open", "bare", "counted", "gated", "whole"];
+    let of = |kind: &str| {
+        let has = |kinds: &[&str]| kinds.contains(&kind);
+        let (confined, gated) = (kind != "open", has(&["gated", "whole"]));
+        let pids = if has(&["counted", "whole"]) { "pids = 64\n" } else { "" };
+        format!("[agent_types.{kind}]\n{pids}network_gate = {gated}\nno_new_privs = {confined}\n")
+    };
+    let folder = world::Scratch::new("kinds");
+    let config = folder.path().join("execd.toml");
+    std::fs::write(&config, kinds.map(of).concat()).unwrap();
+    let daemon = Daemon::own(&["--config", config.to_str().unwrap()]);
+    let filters = |report: &serde_json::Value| report["Seccomp_filters"].as_str().unwrap().parse::<u32>().unwrap();
+    let report = |kind: &str| {
+        let workload = world::workload();
+        let end = daemon.run(&Start::command(kind, &[&workload.display().to_string(), "caps"]));
+        end.must_end("completed", "exit");
+        daemon.report(end.id())
+    };
+    let open = report("open");
+    for kind in kinds.iter().chain(kinds.iter().rev()).chain(["whole", "open", "gated", "whole"].iter()) {
+        let seen = report(kind);
+        let confined = *kind != "open";
+        assert_eq!(filters(&seen), filters(&open) + u32::from(confined), "{kind}: {seen}");
+        let no_new_privs = if confined { "1".into() } else { open["NoNewPrivs"].clone() };
+        assert_eq!(seen["NoNewPrivs"], no_new_privs, "{kind}: {seen}");
+    }
+}
+
 #[test]
 fn an_execution_starts_with_a_clean_signal_state() {
     let daemon = Daemon::of_this_world();

@@ -112,7 +112,6 @@ impl Blocks<'_> {
             Check::ChildAction => self.child_action(),
             Check::Contact
             | Check::AddressedSend
-            | Check::MessageSend
             | Check::Socket
             | Check::SocketPair
             | Check::SocketOption
@@ -190,9 +189,6 @@ impl Blocks<'_> {
                 notify(),
                 allow(),
             ]),
-            Check::MessageSend => {
-                self.code.extend([load_arg(0), jump(EQUAL, calls.own_socket, 0, 1), allow(), notify()]);
-            }
             Check::Socket => self.code.extend(socket(if calls.makes_sockets { notify() } else { allow() })),
             Check::SocketPair => {
                 let unix = libc::AF_UNIX as u32;

@@ -16,8 +16,12 @@ impl Supervisor<'_> {
         if self.network_due() {
             self.advance_network();
         }
-        let Some(run) = &self.run else { return };
         let now = time::monotonic();
+        if self.run.as_ref().and_then(|run| run.quiet_until).is_some_and(|at| now >= at) {
+            self.end_quiet();
+        }
+        self.announce();
+        let Some(run) = &self.run else { return };
         match run.ending {
             Ending::Killing(at) if now >= at => return self.end_now(),
             Ending::Killing(_) => return,
