@@ -70,7 +70,7 @@ fn build(ground: Ground, request: &RunRequest) -> anyhow::Result<Engine> {
     };
     Ok(Engine::new(Parts {
         types: request.agent_types.clone(),
-        default_type: request.agent_type.name.clone(),
+        default_type: settings.default_agent_type.clone(),
         max_executions: 1,
         work_root: workdir::root(settings.work_root.as_deref()),
         user: settings.user.map(|user| (user.uid, Some(user.gid))),

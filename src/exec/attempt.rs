@@ -168,9 +168,7 @@ impl Attempt {
                 driver.shared.journal.put(&execution.view());
             }
             Ok(Some(Report::Started { pid })) => {
-                execution.note_started(pid, Duration::ZERO);
-                self.overdue = driver.wall_time().map(|wall| Instant::now() + wall + driver.grace() + PATIENCE);
-                driver.started();
+                self.note_started(pid, Duration::ZERO, driver);
             }
             Ok(Some(Report::StartFailed(failed))) => {
                 self.failed = Some(failed);
@@ -183,8 +181,7 @@ impl Attempt {
             }
             Ok(Some(Report::MainEnded(mut end))) => {
                 if let Some(pid) = end.started {
-                    execution.note_started(pid, Duration::from_micros(end.usage.wall_us));
-                    driver.started();
+                    self.note_started(pid, Duration::from_micros(end.usage.wall_us), driver);
                 }
                 if let Some(network) = end.network.take() {
                     execution.update_network(network);
@@ -218,6 +215,12 @@ impl Attempt {
             }
             Ok(None) | Err(_) => self.lose(driver),
         }
+    }
+
+    fn note_started(&mut self, pid: i32, ago: Duration, driver: &Driver) {
+        driver.execution.note_started(pid, ago);
+        self.overdue = driver.wall_time().map(|wall| Instant::now() + wall + driver.grace() + PATIENCE);
+        driver.started();
     }
 
     /// The stream ended. A supervisor that did not say that nobody is left died: whatever its groups still hold is killed.

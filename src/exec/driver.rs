@@ -16,6 +16,7 @@ use crate::limits::LimitKey;
 use crate::limits::world::Containment;
 use crate::network::egress::{Rules, Verdict};
 use crate::supervisor::protocol::{Breach, Spec};
+use crate::telemetry::Dropped;
 use crate::telemetry::executions::Ended;
 use std::collections::HashSet;
 use std::io;
@@ -261,6 +262,8 @@ impl Driver {
 
     /// Once per attempt, when nothing of it can reach the network any more.
     fn count_network(&self) {
+        let dropped = self.execution.dropped_connections();
+        self.shared.telemetry.dropped(Dropped::ProxyConnections).add(dropped);
         let Some(sum) = self.execution.network_sum() else { return };
         let counters = &self.shared.telemetry.executions;
         counters.network(&self.execution.agent_type(), sum.requests, sum.bytes);

@@ -23,7 +23,7 @@ use crate::limits::protection::{self, Protection};
 use crate::limits::world::{Containment, Subject, World};
 use crate::limits::{Enforcement, LimitKey};
 use crate::network::egress::Rules;
-use crate::supervisor::protocol::{NetworkRules, Spec};
+use crate::supervisor::protocol::{NetworkRules, Shape, Spec};
 use crate::supervisor::strings::{HoldsNul, Strings};
 use crate::sys::time::unix_ms;
 use crate::telemetry::Telemetry;
@@ -79,7 +79,10 @@ const AFTER_START: Duration = Duration::from_millis(3);
 impl Shared {
     /// Makes what the next start finds ready: a supervisor, and a work directory.
     pub(super) fn refill(&self) {
-        self.pool.refill(self.work_dirs.refill().as_deref());
+        if let Some(spare) = self.work_dirs.refill() {
+            self.pool.note_spare(&spare);
+        }
+        self.pool.refill();
     }
 
     /// A command was started: forks a new reserve and, if it is yet to be, notes it in the journal, beside what is going on.
@@ -154,28 +157,33 @@ impl Engine {
             draining: AtomicBool::new(false),
             daemon_uid: nix::unistd::geteuid().as_raw(),
         };
-        let engine = Engine { inner: Arc::new(inner) };
-        engine.expect(None);
-        engine
+        Engine { inner: Arc::new(inner) }
     }
 
-    /// Makes supervisors ready for starts of every agent type, as far as they differ.
+    /// Makes supervisors ready for starts of every agent type, as far as they differ, the default one first.
     pub fn expect_all_types(&self) {
-        self.agent_types().names().for_each(|name| self.expect(Some(name)));
+        let types = self.agent_types();
+        let default = self.inner.default_type.as_str();
+        let starts = std::iter::once(default).chain(types.names()).map(|name| StartRequest {
+            agent_type: Some(name.to_owned()),
+            argv: vec![b"true".to_vec()],
+            ..StartRequest::default()
+        });
+        self.expect(starts);
     }
 
-    /// Makes a supervisor ready for a start that says nothing but its type and its command.
-    fn expect(&self, agent_type: Option<&str>) {
+    /// Makes supervisors ready for starts like these. What cannot be started needs none.
+    pub fn expect(&self, starts: impl IntoIterator<Item = StartRequest>) {
+        let shapes: Vec<Shape> = starts.into_iter().filter_map(|start| self.shape_of(start)).collect();
+        self.inner.shared.pool.expect(&shapes);
+    }
+
+    fn shape_of(&self, start: StartRequest) -> Option<Shape> {
         let inner = &self.inner;
-        let agent_type = agent_type.map(str::to_owned);
-        let argv = vec![b"true".to_vec()];
-        let request = self.with_default_user(StartRequest { agent_type, argv, ..StartRequest::default() });
-        let resolved = resolve(&request, &self.agent_types(), &inner.default_type, &inner.world, inner.daemon_uid);
-        if let Ok(spec) = resolved.map(|resolved| self.spec("", &request, &resolved, Path::new("/"), false))
-            && let Ok(spec) = spec
-        {
-            inner.shared.pool.expect(spec.shape());
-        }
+        let start = self.with_default_user(start);
+        let resolved =
+            resolve(&start, &self.agent_types(), &inner.default_type, &inner.world, inner.daemon_uid).ok()?;
+        Some(self.spec("", &start, &resolved, Path::new("/"), false).ok()?.shape())
     }
 
     /// Brings back the records of an earlier daemon. What was running then is `lost` now.

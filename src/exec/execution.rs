@@ -275,6 +275,11 @@ impl Execution {
         self.network().gate = Some(usage);
     }
 
+    /// Connections to the proxy that never reached it.
+    pub(super) fn dropped_connections(&self) -> u64 {
+        self.network().gate.as_ref().map_or(0, |gate| gate.dropped_connections)
+    }
+
     /// Everything on the network so far; `None` where nobody counts.
     pub(super) fn network_sum(&self) -> Option<Sum> {
         self.network().sum()

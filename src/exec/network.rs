@@ -10,7 +10,7 @@ use crate::network::policy::{Policy, RuleList};
 use crate::network::proxy::Proxy;
 use crate::supervisor::protocol::{self, Contact, NetworkUsage};
 use crate::supervisor::strings::Strings;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Dropped, Telemetry};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -76,6 +76,13 @@ pub(super) struct Proxied {
     proxy: Arc<Proxy>,
     listener: Option<TcpListener>,
     port: u16,
+    telemetry: Arc<Telemetry>,
+}
+
+fn serve(proxy: &Arc<Proxy>, socket: OwnedFd, telemetry: &Telemetry) {
+    if proxy.serve(socket).is_err() {
+        telemetry.dropped(Dropped::ProxyConnections).inc();
+    }
 }
 
 impl Proxied {
@@ -95,7 +102,7 @@ impl Proxied {
         };
         let egress = Arc::new(Egress::new(rules, Box::new(reporter)));
         execution.set_egress(egress.clone());
-        Ok(Proxied { proxy: Proxy::new(egress), listener: Some(listener), port })
+        Ok(Proxied { proxy: Proxy::new(egress), listener: Some(listener), port, telemetry: telemetry.clone() })
     }
 
     /// The environment with the proxy in it. A variable that the request sets itself stays as it is.
@@ -127,21 +134,20 @@ impl Proxied {
         let Some(listener) = self.listener.take() else { return Ok(()) };
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let proxy = self.proxy.clone();
+        let (proxy, telemetry) = (self.proxy.clone(), self.telemetry.clone());
         self.proxy.run(Box::pin(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if let Ok(client) = client.into_std() {
-                    // One too many is closed.
-                    let _ = proxy.serve(client.into());
+                    serve(&proxy, client.into(), &telemetry);
                 }
             }
         }));
         Ok(())
     }
 
-    /// Serves a connection that the supervisor has found to be the execution's. One too many is closed.
+    /// Serves a connection that the supervisor has found to be the execution's. One too many is closed and counted.
     pub(super) fn serve(&self, socket: OwnedFd) {
-        let _ = self.proxy.serve(socket);
+        serve(&self.proxy, socket, &self.telemetry);
     }
 }
 
@@ -323,6 +329,7 @@ mod tests {
             requests: 3,
             denied_by_limit: 2,
             denied_by_policy: 1,
+            dropped_connections: 0,
             last: (0..20).map(|at| contact(at, protocol::Verdict::Policy)).collect(),
         };
         let account = Account { gate: Some(gate), ..Account::default() };

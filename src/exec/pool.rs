@@ -68,10 +68,16 @@ impl Pool {
         self.zygote.pid
     }
 
-    /// There will be starts of this shape: forks a reserve for them.
-    pub fn expect(&self, shape: Shape) {
-        self.lock().of(shape);
-        self.refill(None);
+    /// There will be starts of these shapes, the first ones most often: forks a reserve for each, as far as there is room, and lets go of
+    /// others.
+    pub fn expect(&self, shapes: &[Shape]) {
+        let mut inner = self.lock();
+        inner.reserves.retain(|reserve| shapes.contains(&reserve.shape));
+        for shape in shapes {
+            inner.of(*shape);
+        }
+        drop(inner);
+        self.refill();
     }
 
     /// The one in reserve, or a new one that is still getting ready: messages wait in its socket.
@@ -79,15 +85,21 @@ impl Pool {
         let mut inner = self.lock();
         match inner.of(shape).and_then(|reserve| reserve.warm.take()) {
             Some(supervised) => Ok(supervised),
-            None => self.fork(&mut inner.last_slot, shape, None),
+            None => self.fork(&mut inner.last_slot, shape),
         }
     }
 
-    /// Forks the reserves that are missing; they also take care of `spare`. A failure shows at the next `take`.
-    pub fn refill(&self, spare: Option<&Path>) {
+    /// See [`Zygote::note_spare`].
+    pub fn note_spare(&self, path: &Path) {
+        // A zygote that is behind does not learn of it, which costs an empty folder at worst.
+        let _ = self.zygote.note_spare(path);
+    }
+
+    /// Forks the reserves that are missing. A failure shows at the next `take`.
+    pub fn refill(&self) {
         let Inner { last_slot, reserves } = &mut *self.lock();
         for Reserve { shape, warm } in reserves.iter_mut().filter(|reserve| reserve.warm.is_none()) {
-            *warm = self.fork(last_slot, *shape, spare).ok();
+            *warm = self.fork(last_slot, *shape).ok();
         }
     }
 
@@ -103,11 +115,11 @@ impl Pool {
         let _ = nix::sys::socket::shutdown(self.zygote.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
-    fn fork(&self, last_slot: &mut u32, shape: Shape, spare: Option<&Path>) -> io::Result<Supervised> {
+    fn fork(&self, last_slot: &mut u32, shape: Shape) -> io::Result<Supervised> {
         let slot = last_slot.wrapping_add(1);
         *last_slot = slot;
         let (ours, theirs) = fdpass::packet_pair()?;
-        self.zygote.request(Fork { slot, spare: spare.map(Path::to_owned), shape }, theirs.as_fd())?;
+        self.zygote.request(Fork { slot, shape }, theirs.as_fd())?;
         Ok(Supervised { slot, socket: ours })
     }
 }

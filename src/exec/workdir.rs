@@ -39,12 +39,13 @@ impl WorkDirs {
         dir.give_to(uid, gid)
     }
 
-    /// Makes a reserve if there is none, and says where it is. A failure shows at the next `take`.
+    /// Makes a reserve if there is none, and says where the new one is. A failure shows at the next `take`.
     pub(super) fn refill(&self) -> Option<PathBuf> {
         let mut spare = self.spare();
-        if spare.is_none() {
-            *spare = Dir::make(&self.root, &id::new(crate::sys::time::unix_ms())).ok();
+        if spare.is_some() {
+            return None;
         }
+        *spare = Dir::make(&self.root, &id::new(crate::sys::time::unix_ms())).ok();
         spare.as_ref().map(|dir| dir.path.clone())
     }
 

@@ -73,6 +73,12 @@ pub(crate) enum Confinement {
     },
 }
 
+impl Confinement {
+    pub(crate) fn has_listener(&self) -> bool {
+        matches!(self, Confinement::Filter { notify: true, .. })
+    }
+}
+
 /// The container's own CPU counter.
 #[derive(Clone, Debug)]
 pub enum CpuCounter {

@@ -108,8 +108,6 @@ pub struct NetworkRules {
 pub struct Fork {
     /// Number of the execution's groups; unique while the daemon lives.
     pub slot: u32,
-    /// A work directory in reserve: a supervisor that is never asked to start anything removes it, if it is empty still.
-    pub spare: Option<PathBuf>,
     /// Of what it will be asked for.
     pub shape: Shape,
 }
@@ -119,6 +117,8 @@ pub struct Fork {
 pub enum Errand {
     /// One more supervisor. Descriptor: its end of its socket.
     Fork(Fork),
+    /// A new work directory is in reserve: whoever outlives the daemon removes it, if it is empty still.
+    Spare(PathBuf),
     /// The supervisor does not answer any more: end it, and with it its tree.
     Kill {
         /// number of its groups
@@ -190,6 +190,8 @@ pub struct NetworkUsage {
     pub denied_by_limit: u64,
     /// refused by policy: around the proxy, or to the daemon
     pub denied_by_policy: u64,
+    /// connections to the proxy that the daemon was too busy to take
+    pub dropped_connections: u64,
     /// the last destinations, oldest first, at most [`MAX_CONTACTS`]
     pub last: Vec<Contact>,
 }

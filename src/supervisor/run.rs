@@ -24,13 +24,12 @@ use nix::unistd::{getpid, setsid};
 use starting::{Asked, Child};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a supervisor to its end; the result is the process's exit code. 0 promises that no child is left.
 pub(crate) fn supervise(daemon: OwnedFd, context: &Context, fork: &Fork) -> i32 {
     match Supervisor::prepare(context, fork) {
-        Ok(supervisor) => supervisor.attach(daemon, fork.spare.clone()).serve(),
+        Ok(supervisor) => Supervisor { daemon: Some(daemon), ..supervisor }.serve(),
         Err(error) => {
             let failed = confine::failure("prepare a supervisor", error);
             let _ = protocol::send(daemon.as_fd(), &Report::StartFailed(failed), &[]);
@@ -43,8 +42,6 @@ struct Supervisor<'a> {
     context: &'a Context,
     /// Gone when the daemon is.
     daemon: Option<OwnedFd>,
-    /// The daemon's work directory in reserve; ours to remove if nothing is ever started.
-    spare: Option<PathBuf>,
     signals: OwnedFd,
     group: Option<Group>,
     alarms: Vec<Alarm>,
@@ -87,7 +84,6 @@ impl<'a> Supervisor<'a> {
         Ok(Supervisor {
             context,
             daemon: None,
-            spare: None,
             signals,
             alarms: group.as_ref().map(Group::alarms).unwrap_or_default(),
             group,
@@ -95,10 +91,6 @@ impl<'a> Supervisor<'a> {
             asked: None,
             run: None,
         })
-    }
-
-    fn attach(self, daemon: OwnedFd, spare: Option<PathBuf>) -> Supervisor<'a> {
-        Supervisor { daemon: Some(daemon), spare, ..self }
     }
 
     fn serve(mut self) -> i32 {
@@ -256,7 +248,8 @@ impl<'a> Supervisor<'a> {
         // Its last word may still be in the socket.
         self.hear_stub();
         let evidence = self.watch(Watch::evidence).flatten();
-        let Some(run) = &mut self.run else { return };
+        // A stub that died before it was needed; what it forked goes with it.
+        let Some(run) = &mut self.run else { return self.end_now() };
         run.breach = run.breach.or(evidence);
         run.main = Some(match exit {
             process::Exit::Code(code) => Exit::Code(code),
@@ -313,9 +306,10 @@ impl<'a> Supervisor<'a> {
                 self.report(&Report::Gone(usage));
             }
         }
-        self.let_others_go_first();
-        if let Some(spare) = &self.spare {
-            let _ = std::fs::remove_dir(spare);
+        match &self.run {
+            Some(_) => self.let_others_go_first(),
+            // Nothing was started: the daemon must not find us ready meanwhile.
+            None => self.daemon = None,
         }
         if let Some(group) = &self.group {
             group.remove(REMOVAL_PATIENCE);

@@ -9,7 +9,8 @@ use super::filter::{self, Rules};
 use super::probe;
 use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
 use crate::cgroup::group::Group;
-use crate::sys::{listener, process, seccomp, time};
+use crate::sys::listener::Courier;
+use crate::sys::{process, seccomp, time};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
@@ -77,13 +78,24 @@ impl Stub<'_> {
         // The mask stays full until the exec: nothing may interrupt the preparation.
         process::default_dispositions();
         self.bounding = confine::bounding_set();
+        // Ahead of the group, which is not to count it.
+        let courier = self.courier()?;
         if let Some(group) = self.making.group {
             group.join().map_err(|error| failure("join the execution's groups", error))?;
         }
         if self.making.context.world.private_mounts {
             self.shield().map_err(|error| failure("make kernel files read-only", error))?;
         }
-        self.confine()
+        self.confine(courier)
+    }
+
+    /// Who is going to deliver the filter's listener, together with the word that all is prepared.
+    fn courier(&self) -> Result<Option<Courier>, StartFailure> {
+        if !self.making.confinement.has_listener() {
+            return Ok(None);
+        }
+        let courier = Courier::fork(|listener| self.report_with(&StubReport::Prepared, &[listener]));
+        courier.map(Some).map_err(|error| failure("fork a helper for the seccomp filter", error))
     }
 
     /// uid 0 owns the files of the cgroup tree and of /proc/sys whatever its capabilities: only a read-only view keeps it out.
@@ -159,7 +171,7 @@ impl Stub<'_> {
     }
 
     /// From here on only calls that the filter lets pass.
-    fn confine(&self) -> Result<(), StartFailure> {
+    fn confine(&self, courier: Option<Courier>) -> Result<(), StartFailure> {
         if self.making.confinement != Confinement::None {
             prctl::set_no_new_privs().map_err(|error| failure("set no_new_privs", error))?;
         }
@@ -168,16 +180,15 @@ impl Stub<'_> {
         };
         let rules = Rules { main: getpid().as_raw(), protected: self.making.protected, notify, count_tasks, network };
         let program = filter::assemble(&rules);
-        let installed = if notify {
-            listener::install(&program, |listener| self.report_with(&StubReport::Prepared, &[listener]))
-        } else {
-            seccomp::install(&program, false).and_then(|_| self.report_with(&StubReport::Prepared, &[]))
+        let installed = match courier {
+            Some(courier) => courier.install(&program),
+            None => seccomp::install(&program, false).and_then(|_| self.report_with(&StubReport::Prepared, &[])),
         };
         installed.map_err(|error| failure("install the seccomp filter", error))
     }
 }
 
-/// A resolved program: what execvp(3) would try, in order, prepared before the filter is on.
+/// A resolved program: what execvp(3) would try, in order.
 struct Program<'a> {
     candidates: Vec<CString>,
     argv: Vec<&'a CStr>,

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The daemon's hold on its zygote.
@@ -50,6 +51,11 @@ impl Zygote {
         protocol::offer(self.socket.as_fd(), &Errand::Fork(fork), &[socket])
     }
 
+    /// Says which work directory is in reserve, and to be removed should the daemon die. Not told, it stays.
+    pub fn note_spare(&self, path: &Path) -> io::Result<()> {
+        protocol::offer(self.socket.as_fd(), &Errand::Spare(path.to_owned()), &[])
+    }
+
     /// Has a supervisor killed that does not answer. Its end, and that of its tree, shows on its socket.
     pub fn kill(&self, slot: u32) -> io::Result<()> {
         protocol::offer(self.socket.as_fd(), &Errand::Kill { slot }, &[])
@@ -64,6 +70,8 @@ struct Inner {
     supervisors: HashMap<i32, u32>,
     /// A supervisor died and left somebody behind.
     strays: bool,
+    /// The daemon's work directory in reserve.
+    spare: Option<PathBuf>,
 }
 
 /// Executions and what serves them die before the daemon when the machine or container runs out of memory.
@@ -83,7 +91,7 @@ impl Inner {
         // Not there in gVisor; the probe knows, and the daemon looks for leftovers itself.
         let _ = prctl::set_child_subreaper(true);
         let signals = process::block_all_and_watch(&[Signal::SIGCHLD])?;
-        Ok(Inner { socket, signals, context, supervisors: HashMap::new(), strays: false })
+        Ok(Inner { socket, signals, context, supervisors: HashMap::new(), strays: false, spare: None })
     }
 
     fn serve(mut self) -> i32 {
@@ -91,6 +99,8 @@ impl Inner {
         loop {
             let strays = self.reap_and_kill_strays();
             if !open && self.supervisors.is_empty() && !strays {
+                // One that was taken and is in use has something in it, or its user is dead.
+                let _ = self.spare.map(std::fs::remove_dir);
                 return 0;
             }
             let timeout = if strays { PollTimeout::from(STRAY_LOOK) } else { PollTimeout::NONE };
@@ -119,6 +129,10 @@ impl Inner {
                 if let Some(socket) = fds.into_iter().next() {
                     self.fork_one(&fork, socket);
                 }
+                true
+            }
+            Some((Errand::Spare(path), _)) => {
+                self.spare = Some(path);
                 true
             }
             Some((Errand::Kill { slot }, _)) => {

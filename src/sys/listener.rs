@@ -3,35 +3,57 @@
 use super::process::{self, Exit};
 use super::seccomp::{self, Instruction};
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, pipe2};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid, getpid, getppid, pipe2};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// Installs `program` on the calling process, which must have one thread. `deliver` runs with the listener in a helper, which is not behind
-/// the filter and shares all descriptors; when this returns, the helper has ended and our listener is closed.
-///
-/// # Errors
-/// No process or pipe can be had, the kernel refuses the filter, or `deliver` failed.
-pub fn install(program: &[Instruction], deliver: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
-    let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
-    match process::fork_sharing_descriptors()? {
-        ForkResult::Child => {
-            // The descriptors are the other's to close.
-            let delivered = help(&ManuallyDrop::new(File::from(from)), deliver);
-            process::exit_now(i32::from(delivered.is_err()))
-        }
-        ForkResult::Parent { child } => {
-            // Also when nothing is installed the writing end is closed by this, so the helper never waits for ever.
-            let installed = seccomp::install(program, true).and_then(|listener| tell(to, listener));
-            let helped = process::wait_for(child.as_raw());
-            drop(from);
-            let _until_here = installed?;
-            match helped? {
-                Exit::Code(0) => Ok(()),
-                _ => Err(io::Error::other("the listener could not be handed over")),
+/// A helper that is not behind the filter and shares all descriptors of the process that made it.
+#[derive(Debug)]
+pub struct Courier {
+    pid: Pid,
+    /// the number of the listener goes in here; both ends, because the table is shared
+    pipe: (OwnedFd, OwnedFd),
+}
+
+impl Courier {
+    /// Forks a helper that runs `deliver` with the listener of [`Courier::install`], and ends. It ends with us, too. The calling process must
+    /// have one thread.
+    pub fn fork(deliver: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<Courier> {
+        let (from, to) = pipe2(OFlag::O_CLOEXEC)?;
+        let maker = getpid();
+        match process::fork_sharing_descriptors()? {
+            ForkResult::Child => {
+                // It holds the writing end as well, so the pipe would never end for a helper that is left alone.
+                if set_pdeathsig(Signal::SIGKILL).is_err() || getppid() != maker {
+                    process::exit_now(1);
+                }
+                // The descriptors are the other's to close.
+                let delivered = help(&ManuallyDrop::new(File::from(from)), deliver);
+                process::exit_now(i32::from(delivered.is_err()))
             }
+            ForkResult::Parent { child } => Ok(Courier { pid: child, pipe: (from, to) }),
+        }
+    }
+
+    /// Installs `program` on the calling process and has its listener delivered. When this returns, the helper has ended and our listener is
+    /// closed.
+    ///
+    /// # Errors
+    /// The kernel refuses the filter, or it was not delivered.
+    pub fn install(self, program: &[Instruction]) -> io::Result<()> {
+        let (from, to) = self.pipe;
+        // Closes the writing end in any case: without a listener the helper reads the end of the pipe.
+        let installed = seccomp::install(program, true).and_then(|listener| tell(to, listener));
+        let helped = process::wait_for(self.pid.as_raw());
+        drop(from);
+        let _until_here = installed?;
+        match helped? {
+            Exit::Code(0) => Ok(()),
+            _ => Err(io::Error::other("the listener could not be handed over")),
         }
     }
 }

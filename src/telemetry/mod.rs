@@ -71,9 +71,11 @@ pub enum Dropped {
     Connections,
     /// records that could not be written to the state directory
     Records,
+    /// connections of executions to their egress proxies
+    ProxyConnections,
 }
 
-const DROPPED_NAMES: [&str; 5] = ["metrics", "events", "output_bytes", "connections", "records"];
+const DROPPED_NAMES: [&str; 6] = ["metrics", "events", "output_bytes", "connections", "records", "proxy_connections"];
 
 /// The log and every counter of the daemon.
 pub struct Telemetry {

@@ -116,6 +116,8 @@ fn executions_of_every_kind_of_type_get_the_confinement_of_their_own() {
         let workload = world::workload();
         let end = daemon.run(&Start::command(kind, &[&workload.display().to_string(), "caps"]));
         end.must_end("completed", "exit");
+        // Nobody but the command was ever in its groups.
+        assert!(end.usage("pids_peak").is_none_or(|peak| peak == 1), "{kind}: {:#}", end.object);
         daemon.report(end.id())
     };
     let open = report("open");

@@ -225,6 +225,11 @@ impl Broker {
         connections.chain(self.ledger.refusals().into_iter().map(Post::Denied)).collect()
     }
 
+    /// A connection could not be posted, and ended for the program.
+    pub(crate) fn note_dropped_connection(&mut self) {
+        self.ledger.note_dropped_connection();
+    }
+
     /// Figures, if they changed since they were asked for last.
     pub(crate) fn news(&mut self) -> Option<NetworkUsage> {
         self.ledger.news()

@@ -121,6 +121,11 @@ impl Ledger {
         std::mem::take(&mut self.changed).then(|| self.usage.clone())
     }
 
+    pub(super) fn note_dropped_connection(&mut self) {
+        self.usage.dropped_connections += 1;
+        self.changed = true;
+    }
+
     /// Refusals to be told.
     pub(super) fn refusals(&mut self) -> Vec<Contact> {
         std::mem::take(&mut self.told)

@@ -88,8 +88,10 @@ impl Supervisor<'_> {
 
     pub(super) fn end_now(&mut self) {
         kill::kill_all(getpid().as_raw(), self.group.as_ref());
-        if let Some(run) = &mut self.run {
-            run.note_kill(time::monotonic());
+        match &mut self.run {
+            Some(run) => run.note_kill(time::monotonic()),
+            // Nobody kills a second time, so a stub that was missed must end by itself.
+            None => self.child.let_go(),
         }
     }
 }

@@ -38,10 +38,21 @@ impl Supervisor<'_> {
     pub(super) fn post_network(&mut self) {
         let Some(network) = self.network() else { return };
         let (posts, breach) = (network.post(), network.breach());
+        if !posts.is_empty() {
+            // The daemon must know of the start first.
+            self.end_quiet();
+        }
         for post in posts {
             match post {
-                Post::Connection(fd) => self.offer(&Report::ProxyConnection, &[fd.as_fd()]),
-                Post::Denied(contact) => self.offer(&Report::NetworkDenied(contact), &[]),
+                Post::Connection(fd) => {
+                    if !self.offer(&Report::ProxyConnection, &[fd.as_fd()])
+                        && let Some(network) = self.network()
+                    {
+                        network.note_dropped_connection();
+                    }
+                }
+                // Counted among the refused ones, told or not.
+                Post::Denied(contact) => drop(self.offer(&Report::NetworkDenied(contact), &[])),
             }
         }
         if let Some(used) = breach {
@@ -56,11 +67,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Without waiting: what does not fit is dropped. A dropped connection ends for the program.
-    pub(super) fn offer(&self, report: &Report, fds: &[BorrowedFd<'_>]) {
-        if let Some(daemon) = &self.daemon {
-            let _ = protocol::offer(daemon.as_fd(), report, fds);
-        }
+    /// Without waiting: false when there was no room for it. A dropped connection ends for the program.
+    pub(super) fn offer(&self, report: &Report, fds: &[BorrowedFd<'_>]) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| protocol::offer(daemon.as_fd(), report, fds).is_ok())
     }
 
     pub(super) fn end_for_network(&mut self, used: u64, mechanism: Mechanism) {

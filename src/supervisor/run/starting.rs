@@ -25,8 +25,7 @@ pub(super) struct Child {
     pub(super) pid: i32,
     /// Open until the stub has become the command.
     socket: Option<OwnedFd>,
-    /// Its filter hands new tasks over.
-    counts_tasks: bool,
+    confinement: Confinement,
     /// It waits for a specification.
     prepared: bool,
     /// Its filter's, until the gate has it.
@@ -47,8 +46,7 @@ impl Child {
                 process::exit_now(stub::run(theirs, Making { context, group, confinement, protected }))
             }
         };
-        let counts_tasks = matches!(confinement, Confinement::Filter { count_tasks: true, .. });
-        Ok(Child { pid, socket: Some(ours), counts_tasks, prepared: false, listener: None, mounts: None })
+        Ok(Child { pid, socket: Some(ours), confinement, prepared: false, listener: None, mounts: None })
     }
 
     /// Where its words come in, unless nobody listens.
@@ -56,6 +54,15 @@ impl Child {
         let quiet = run.is_some_and(|run| run.quiet_until.is_some());
         let socket = self.socket.as_ref().filter(|_| !quiet)?;
         Some((Source::Stub, socket.as_fd(), PollFlags::POLLIN))
+    }
+
+    /// It ends by itself, and nothing it says counts any more.
+    pub(super) fn let_go(&mut self) {
+        self.socket = None;
+    }
+
+    fn counts_tasks(&self) -> bool {
+        matches!(self.confinement, Confinement::Filter { count_tasks: true, .. })
     }
 
     fn tell(&self, order: &StubOrder, fds: &[BorrowedFd<'_>]) {
@@ -74,7 +81,6 @@ pub(super) struct Asked {
 
 impl Supervisor<'_> {
     pub(super) fn ask_for(&mut self, parcel: Parcel, fds: Vec<OwnedFd>) {
-        self.spare = None;
         self.asked = Some(Asked { parcel, fds });
         self.start_when_prepared();
     }
@@ -100,7 +106,7 @@ impl Supervisor<'_> {
         let watch = Watch::begin(&spec, &sources);
         let mut run = Run::new(spec, watch, door);
         let network = run.network(self.context);
-        let limit = run.spec.limits.pids.filter(|_| self.child.counts_tasks);
+        let limit = run.spec.limits.pids.filter(|_| self.child.counts_tasks());
         run.gate = self.child.listener.take().map(|fd| Gate::new(fd, getpid().as_raw(), limit, network));
         run.listening = run.gate.is_some();
         if !run.spec.hold {
@@ -112,6 +118,7 @@ impl Supervisor<'_> {
     }
 
     fn refuse(&mut self, failed: StartFailure) {
+        self.asked = None;
         self.report(&Report::StartFailed(failed));
         self.end_now();
     }
@@ -141,6 +148,10 @@ impl Supervisor<'_> {
     fn note_stub(&mut self, report: StubReport, fds: Vec<OwnedFd>) {
         match report {
             StubReport::Mounted => self.child.mounts = fds.into_iter().next(),
+            // Out of descriptors, one of ours is lost on its way.
+            StubReport::Prepared if self.child.confinement.has_listener() && fds.is_empty() => {
+                self.refuse(confine::failure("take over the seccomp filter", "no descriptor came with it"));
+            }
             StubReport::Prepared => {
                 self.child.listener = fds.into_iter().next();
                 self.child.prepared = true;

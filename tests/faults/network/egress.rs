@@ -129,6 +129,31 @@ for url in sys.argv[1:]:
 }
 
 #[test]
+fn connections_beyond_the_bound_are_closed_and_counted() {
+    inside(|_, daemon| {
+        let program = r#"
+import os, socket
+port = int(os.environ["http_proxy"].rsplit(":", 1)[1])
+held = [socket.create_connection(("127.0.0.1", port)) for _ in range(70)]
+closed = 0
+for s in held:
+    s.settimeout(20)
+    try:
+        # Those that are served get an answer and stay open.
+        s.sendall(b"GET http://denied.test/ HTTP/1.1\r\nHost: denied.test\r\n\r\n")
+        closed += not s.recv(1)
+    except ConnectionError:
+        closed += 1
+print(closed)
+"#;
+        let (closed, finished) = run(daemon, &shell(&format!("python3 -c '{program}'"), &ALLOWED));
+        assert_eq!(closed, ["6"], "{finished:#?}");
+        let metrics = daemon.client.get("/metrics/prometheus").text();
+        assert!(metrics.contains("execd_dropped_total{what=\"proxy_connections\"} 6"), "{metrics}");
+    });
+}
+
+#[test]
 fn exactly_the_limit_is_let_through_at_once_or_one_by_one() {
     inside(|network, daemon| {
         let each = "curl -s -m 30 -o /dev/null -w '%{http_code} ' http://allowed.test/ &";

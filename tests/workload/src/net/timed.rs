@@ -6,7 +6,7 @@ use super::socket;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Instant;
 
-/// Whole tenths of a second, rounded; capped so that a slow machine says the same.
+/// Whole tenths of a second, rounded.
 fn tenths(since: Instant) -> i64 {
     (since.elapsed().as_millis() as i64 + 40) / 100
 }
