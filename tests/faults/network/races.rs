@@ -72,3 +72,16 @@ fn memory_that_comes_and_goes_is_an_errno() {
         assert!(errnos.keys().all(|errno| known.contains(errno)), "{}", gated.said);
     });
 }
+
+/// A flag of the file that the supervisor shares: were it trusted, the supervisor would sleep in the call and keep no limit any more.
+#[test]
+fn blocking_switched_on_under_a_connect_holds_up_no_limit() {
+    network::inside(|_| {
+        let daemon = Daemon::own(&[]);
+        let end = daemon.run(&program(&["flip-blocking"]).limit("wall_time_ms", 2000));
+        assert_eq!(daemon.output(end.id(), "stdout"), b"full\n", "{:#}", end.object);
+        end.must_breach("wall_time_ms", "wall_time_limit");
+        // The program ignores nothing, so no grace was needed.
+        assert!(end.usage("wall_ms").unwrap() < 4000 * u64::from(World::current().slowness()), "{:#}", end.object);
+    });
+}

@@ -14,6 +14,7 @@ mod passing;
 mod probes;
 mod race;
 mod race_fd;
+mod race_flag;
 mod sequence;
 mod slow;
 mod socket;
@@ -43,6 +44,7 @@ pub(crate) fn run(args: &Args) {
         "flip-name" => race::flip_name(&rest),
         "unmap" => race::unmap(&rest),
         "flip-fd" => race_fd::flip(&rest),
+        "flip-blocking" => race_flag::flip(),
         "beside" => slow::beside(&rest),
         "knock" => slow::knock(&rest),
         "latency" => slow::latency(&rest),
