@@ -39,6 +39,7 @@ impl Docker {
         let folder = Scratch::new("docker");
         let path = |name: &str| folder.path().join(name).display().to_string();
         let host = format!("unix://{}", path("socket"));
+        let tests = test_binary(folder.path());
         let log = std::fs::File::create(folder.path().join("log")).expect("log file");
         let child = Command::new(world::which("dockerd").expect("checked"))
             .args([
@@ -57,7 +58,7 @@ impl Docker {
             .stderr(log)
             .spawn()
             .expect("dockerd");
-        let docker = Docker { child, host, tests: test_binary(folder.path()), folder };
+        let docker = Docker { child, host, tests, folder };
         let up = wait_for(Duration::from_secs(30), || {
             docker.docker(&["info"]).output().ok().filter(|out| out.status.success())
         });
