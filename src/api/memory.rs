@@ -7,7 +7,7 @@
 use super::Api;
 use super::health::Facts;
 use super::routes::{Answer::Now, Asked, AtOnce, Found, Routes};
-use crate::telemetry::{Level, clock};
+use crate::telemetry::{LogLevel, clock};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use bytes::Bytes;
@@ -79,7 +79,7 @@ impl Memory {
         give: &mut dyn FnMut(&[u8], usize),
     ) -> Option<()> {
         // Each request is a line in such a log, which is not written here.
-        if api.telemetry.log.enabled(Level::Debug) {
+        if api.telemetry.log.enabled(LogLevel::Debug) {
             return None;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use super::{digits, overwrite};
 use crate::api::Rules;
 use crate::api::test_daemon::{Daemon, run, start};
-use crate::telemetry::Level;
+use crate::telemetry::LogLevel;
 use crate::telemetry::exposition::Form;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,7 +115,7 @@ fn what_memory_answers() {
         assert!(!from_memory(&open, "GET /health HTTP/1.1\r\nHost: localhost\r\n"));
         let brief = guarded.raw((get("/health") + LAST).as_bytes()).await;
         assert!(!brief.contains("init_mode"), "{brief}");
-        open.telemetry.log.set_level(Level::Debug);
+        open.telemetry.log.set_level(LogLevel::Debug);
         assert!(!from_memory(&open, &get("/health")), "each request is a line in the log");
     });
 }

@@ -7,7 +7,7 @@ use super::guard::{self, Access};
 use super::memory::Memory;
 use super::problem::{Code, Problem};
 use super::routes::{Answer as Who, Asked, AtOnce, Found, Handler, Routes};
-use crate::telemetry::{Level, Telemetry};
+use crate::telemetry::{LogLevel, Telemetry};
 use axum::body::Body;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -256,7 +256,7 @@ fn allow_origin(response: &mut Response, origin: HeaderValue) {
 }
 
 fn access_log(telemetry: &Telemetry, head: &Head<'_>, status: StatusCode, took: Duration, panicked: bool) {
-    let level = if panicked { Level::Error } else { Level::Debug };
+    let level = if panicked { LogLevel::Error } else { LogLevel::Debug };
     if !telemetry.log.enabled(level) {
         return;
     }

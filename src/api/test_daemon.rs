@@ -11,7 +11,7 @@ use crate::limits::world::World;
 use crate::sample::Sampler;
 use crate::supervisor::zygote::Zygote;
 use crate::sys::fdpass;
-use crate::telemetry::{Level, Logger, Telemetry};
+use crate::telemetry::{LogLevel, Logger, Telemetry};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) struct Daemon {
 }
 
 pub(super) fn start(rules: Rules, max_connections: usize) -> Daemon {
-    let telemetry = Arc::new(Telemetry::new(Logger::to_fd(Level::Info, None), ["DEFAULT"], endpoints()));
+    let telemetry = Arc::new(Telemetry::new(Logger::to_fd(LogLevel::Info, None), ["DEFAULT"], endpoints()));
     let readiness = Readiness::default();
     let sampler = Sampler::new(Path::new("/"), &Layout::detect(Path::new("/")).unwrap());
     let engine = engine(telemetry.clone());

@@ -9,7 +9,7 @@ use crate::exec::output::{Segment, Selection, Stream};
 use crate::exec::{Engine, Execution, Journal, Parts, Pool, StartRequest, Stdin, Stop, env, workdir};
 use crate::init::reaper;
 use crate::init::signals::Signals;
-use crate::telemetry::{Level, Logger, Telemetry};
+use crate::telemetry::{LogLevel, Logger, Telemetry};
 use nix::sys::signal::Signal;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::OwnedFd;
@@ -62,7 +62,7 @@ pub fn run(request: RunRequest, signals: OwnedFd) -> anyhow::Result<u8> {
 
 fn build(ground: Ground, request: &RunRequest) -> anyhow::Result<Engine> {
     let settings = &request.settings;
-    let telemetry = Arc::new(Telemetry::new(Logger::to_fd(Level::Error, None), request.agent_types.names(), []));
+    let telemetry = Arc::new(Telemetry::new(Logger::to_fd(LogLevel::Error, None), request.agent_types.names(), []));
     // Records of a one-shot run are kept only where the user names a place.
     let journal = match settings.state_dir.as_ref().map(|_| resolve::state_dir(settings, None)).transpose()? {
         Some(StateDir::Folder(dir)) => Journal::share(&dir, telemetry.clone())?,

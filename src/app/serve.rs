@@ -15,7 +15,7 @@ use crate::init::termination::{self, Termination};
 use crate::sample::Sampler;
 use crate::supervisor::protocol::Exit;
 use crate::sys::secret;
-use crate::telemetry::{Field, Level, Logger, Telemetry};
+use crate::telemetry::{Field, Logger, Telemetry};
 use nix::sys::signal::Signal;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -370,21 +370,7 @@ fn journal(
 }
 
 fn logger(settings: &Settings) -> anyhow::Result<Logger> {
-    use crate::config::values::LogLevel;
-    let level = match settings.log_level {
-        LogLevel::Fatal => Level::Fatal,
-        LogLevel::Error => Level::Error,
-        LogLevel::Warn => Level::Warn,
-        LogLevel::Info => Level::Info,
-        LogLevel::Debug => Level::Debug,
-    };
-    let file = settings.file_log.clone().map(|file| crate::telemetry::FileLog {
-        path: file.path,
-        max_size_bytes: file.max_size_bytes,
-        max_backups: file.max_backups,
-        max_age_days: file.max_age_days,
-    });
-    Ok(Logger::new(level, file)?)
+    Ok(Logger::new(settings.log_level, settings.file_log.clone())?)
 }
 
 /// What an operator should know at start.

@@ -67,7 +67,7 @@ fn serve_is_the_default_and_takes_a_main_command() {
     assert_eq!(serve("serve --listen :1 --allow-host a --allow-host b").settings.allow_hosts, ["a", "b"]);
     assert_eq!(serve("--port 1 --port 2").settings.listen.port(), 2);
     assert!(serve("--guard-metrics").settings.guard_metrics);
-    assert!(!serve("--enable-file-log --log-compress=false").settings.file_log.is_some_and(|log| log.compress));
+    assert!(serve("--enable-file-log --log-compress=false").settings.file_log.is_some());
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub const OPTIONS: [Opt; 32] = [
     opt("log-max-size", "MB", Some("100"), "Rotate the log file at this many megabytes"),
     opt("log-max-backups", "N", Some("10"), "Rotated log files to keep; 0 keeps all that are young enough"),
     opt("log-max-age", "DAYS", Some("30"), "Days to keep rotated log files; 0 keeps them for ever"),
-    switch("log-compress", "true", "Compress rotated log files (gzip)"),
+    switch("log-compress", "true", "Accepted for OpenSandbox; rotated files are not compressed"),
     Opt { compat: true, ..switch("init", "false", "Accepted for OpenSandbox; the role is found without it") },
     Opt {
         compat: true,

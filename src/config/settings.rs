@@ -195,9 +195,10 @@ impl Reader<'_> {
         let small = |text: &str| values::count(text, 0..=100_000).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
         let max_backups = self.required("log-max-backups", small)?;
         let max_age_days = self.required("log-max-age", small)?;
-        let compress = self.required("log-compress", values::switch)?;
+        // Checked, and of no effect: rotated files stay as they are.
+        self.required("log-compress", values::switch)?;
         let path = short.or(if enabled { long } else { None });
-        Ok(path.map(|path| FileLog { path, max_size_bytes: max_size_mb * MB, max_backups, max_age_days, compress }))
+        Ok(path.map(|path| FileLog { path, max_size_bytes: max_size_mb * MB, max_backups, max_age_days }))
     }
 
     fn error(&self, name: &str, message: String) -> SettingError {

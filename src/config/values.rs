@@ -93,16 +93,14 @@ pub enum VmExit {
 /// The log file and its rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLog {
-    /// The file that is written.
+    /// The file that is written; rotated ones are `PATH.1` (newest) … `PATH.N`.
     pub path: std::path::PathBuf,
-    /// Rotate at this size in bytes.
+    /// Size in bytes at which the file is rotated; at least one line is always written.
     pub max_size_bytes: u64,
-    /// Rotated files to keep; 0 keeps all that are young enough.
+    /// Rotated files to keep, 1000 at most; 0 keeps all that are young enough.
     pub max_backups: u32,
-    /// Days to keep rotated files; 0 keeps them for ever.
+    /// Days to keep rotated files; 0 keeps them whatever their age.
     pub max_age_days: u32,
-    /// Compress rotated files.
-    pub compress: bool,
 }
 
 /// Reads an address to listen on: `:PORT`, `IP:PORT`, `[IPv6]:PORT`, `localhost:PORT`.

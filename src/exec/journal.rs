@@ -212,11 +212,11 @@ fn restore_one(path: &Path) -> Option<Restored> {
 mod tests {
     use super::super::output::{Offsets, Stream};
     use super::*;
-    use crate::telemetry::{Level, Logger};
+    use crate::telemetry::{LogLevel, Logger};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn telemetry() -> Arc<Telemetry> {
-        Arc::new(Telemetry::new(Logger::to_fd(Level::Error, None), [], []))
+        Arc::new(Telemetry::new(Logger::to_fd(LogLevel::Error, None), [], []))
     }
 
     fn folder(name: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! One log line: `{"ts","level","msg",…fields}`, never longer than a pipe takes in one piece.
 
 use super::clock;
-use super::level::Level;
+use crate::config::values::LogLevel;
 
 /// Longest line in bytes, newline included. `PIPE_BUF`: a pipe that poll(2) calls writable takes that much without blocking, and
 /// lines of two writers never mix.
@@ -46,7 +46,7 @@ macro_rules! field_from {
 field_from!(u64 => U64, u32 => U64, u16 => U64, i64 => I64, i32 => I64, f64 => F64, bool => Bool);
 
 /// Builds a line. When it would exceed [`LINE_MAX`] the fields go and the message is cut, and the line says `"truncated":true`.
-pub(super) fn line(unix_ms: u64, level: Level, msg: &str, fields: &[(&str, Field<'_>)]) -> Vec<u8> {
+pub(super) fn line(unix_ms: u64, level: LogLevel, msg: &str, fields: &[(&str, Field<'_>)]) -> Vec<u8> {
     let mut out = head(unix_ms, level, msg);
     for (key, value) in fields {
         out.push(b',');
@@ -58,7 +58,7 @@ pub(super) fn line(unix_ms: u64, level: Level, msg: &str, fields: &[(&str, Field
     if out.len() <= LINE_MAX { out } else { shortened(unix_ms, level, msg) }
 }
 
-fn shortened(unix_ms: u64, level: Level, msg: &str) -> Vec<u8> {
+fn shortened(unix_ms: u64, level: LogLevel, msg: &str) -> Vec<u8> {
     // An escaped byte takes at most six; with the frame this stays below LINE_MAX whatever the text is.
     let mut cut = msg.len().min(600);
     while !msg.is_char_boundary(cut) {
@@ -69,12 +69,12 @@ fn shortened(unix_ms: u64, level: Level, msg: &str) -> Vec<u8> {
     out
 }
 
-fn head(unix_ms: u64, level: Level, msg: &str) -> Vec<u8> {
+fn head(unix_ms: u64, level: LogLevel, msg: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(160);
     out.extend_from_slice(b"{\"ts\":\"");
     out.extend_from_slice(clock::rfc3339(unix_ms).as_bytes());
     out.extend_from_slice(b"\",\"level\":\"");
-    out.extend_from_slice(level.name().as_bytes());
+    out.extend_from_slice(level.word().as_bytes());
     out.extend_from_slice(b"\",\"msg\":");
     json_str(&mut out, msg);
     out
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_json_object_with_its_fields() {
-        let bytes = line(0, Level::Warn, "a \"b\"\n", &[("n", 3u64.into()), ("ok", true.into()), ("s", "x".into())]);
+        let bytes = line(0, LogLevel::Warn, "a \"b\"\n", &[("n", 3u64.into()), ("ok", true.into()), ("s", "x".into())]);
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
             "{\"ts\":\"1970-01-01T00:00:00.000Z\",\"level\":\"warn\",\"msg\":\"a \\\"b\\\"\\n\",\"n\":3,\"ok\":true,\"s\":\"x\"}\n"
@@ -112,7 +112,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_line_too_long_or_not_json(msg in "\\PC{0,5000}|[\\x00-\\x1f]{0,5000}", value in ".{0,3000}") {
-            let bytes = line(1, Level::Info, &msg, &[("v", value.as_str().into())]);
+            let bytes = line(1, LogLevel::Info, &msg, &[("v", value.as_str().into())]);
             prop_assert!(bytes.len() <= LINE_MAX);
             prop_assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1);
             let parsed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();

@@ -2,9 +2,9 @@
 //! what does not fit is dropped and counted.
 
 use super::clock;
-use super::level::Level;
 use super::line::{self, Field};
-use super::rotate::{FileLog, Rotating};
+use super::rotate::Rotating;
+use crate::config::values::{FileLog, LogLevel};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use std::io;
@@ -42,7 +42,7 @@ impl Logger {
     ///
     /// # Errors
     /// [`LogError`] when the file cannot be opened; a broken disk later on only drops lines.
-    pub fn new(level: Level, file: Option<FileLog>) -> Result<Self, LogError> {
+    pub fn new(level: LogLevel, file: Option<FileLog>) -> Result<Self, LogError> {
         let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(LogError::Stderr)?;
         let mut logger = Self::to_fd(level, Some(stderr));
         if let Some(settings) = file {
@@ -54,7 +54,7 @@ impl Logger {
     }
 
     /// A log to a descriptor of the caller's, or to nowhere.
-    pub fn to_fd(level: Level, stderr: Option<OwnedFd>) -> Self {
+    pub fn to_fd(level: LogLevel, stderr: Option<OwnedFd>) -> Self {
         Self {
             level: AtomicU8::new(level as u8),
             stderr,
@@ -65,18 +65,18 @@ impl Logger {
     }
 
     /// Whether lines of this level are written.
-    pub fn enabled(&self, level: Level) -> bool {
+    pub fn enabled(&self, level: LogLevel) -> bool {
         level as u8 <= self.level.load(Relaxed)
     }
 
     /// Changes the level from now on.
-    pub fn set_level(&self, level: Level) {
+    pub fn set_level(&self, level: LogLevel) {
         self.level.store(level as u8, Relaxed);
     }
 
     /// The level in force.
-    pub fn level(&self) -> Level {
-        Level::from_rank(self.level.load(Relaxed))
+    pub fn level(&self) -> LogLevel {
+        of_rank(self.level.load(Relaxed))
     }
 
     /// Lines dropped because their reader or the disk did not take them.
@@ -90,7 +90,7 @@ impl Logger {
     }
 
     /// Writes a line if its level is on.
-    pub fn log(&self, level: Level, msg: &str, fields: &[(&str, Field<'_>)]) {
+    pub fn log(&self, level: LogLevel, msg: &str, fields: &[(&str, Field<'_>)]) {
         if !self.enabled(level) {
             return;
         }
@@ -106,22 +106,22 @@ impl Logger {
 
     /// An error line.
     pub fn error(&self, msg: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Error, msg, fields);
+        self.log(LogLevel::Error, msg, fields);
     }
 
     /// A warning line.
     pub fn warn(&self, msg: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Warn, msg, fields);
+        self.log(LogLevel::Warn, msg, fields);
     }
 
     /// An info line.
     pub fn info(&self, msg: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Info, msg, fields);
+        self.log(LogLevel::Info, msg, fields);
     }
 
     /// A debug line.
     pub fn debug(&self, msg: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Debug, msg, fields);
+        self.log(LogLevel::Debug, msg, fields);
     }
 }
 
@@ -149,6 +149,11 @@ fn write_now(fd: &OwnedFd, line: &[u8]) -> bool {
     }
 }
 
+fn of_rank(rank: u8) -> LogLevel {
+    use LogLevel::{Debug, Error, Fatal, Info, Warn};
+    [Fatal, Error, Warn, Info].into_iter().find(|level| *level as u8 == rank).unwrap_or(Debug)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn a_stuffed_pipe_drops_and_counts_instead_of_blocking() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let logger = Logger::to_fd(Level::Info, Some(writer.into()));
+        let logger = Logger::to_fd(LogLevel::Info, Some(writer.into()));
         let text = "x".repeat(3000);
         for _ in 0..200 {
             logger.info(&text, &[]);
@@ -176,7 +181,7 @@ mod tests {
     fn a_reader_that_went_away_is_no_panic() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let logger = Logger::to_fd(Level::Info, Some(writer.into()));
+        let logger = Logger::to_fd(LogLevel::Info, Some(writer.into()));
         logger.info("nobody", &[]);
         assert_eq!(logger.dropped(), 1);
     }
@@ -184,7 +189,7 @@ mod tests {
     #[test]
     fn a_stuffed_socket_drops_too() {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        let logger = Logger::to_fd(Level::Info, Some(ours.into()));
+        let logger = Logger::to_fd(LogLevel::Info, Some(ours.into()));
         let text = "x".repeat(3000);
         for _ in 0..2_000 {
             logger.info(&text, &[]);
@@ -195,10 +200,10 @@ mod tests {
     #[test]
     fn lines_below_the_level_cost_nothing_and_are_not_written() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let logger = Logger::to_fd(Level::Warn, Some(writer.into()));
+        let logger = Logger::to_fd(LogLevel::Warn, Some(writer.into()));
         logger.info("no", &[]);
         logger.warn("yes", &[]);
-        logger.set_level(Level::Debug);
+        logger.set_level(LogLevel::Debug);
         logger.debug("now", &[]);
         drop(logger);
         let mut text = String::new();

@@ -9,16 +9,14 @@ pub mod counters;
 pub mod executions;
 pub mod exposition;
 pub mod http;
-mod level;
 mod line;
 mod log;
 mod process;
 mod rotate;
 
-pub use level::{Level, UnknownLevel};
+pub use crate::config::values::{FileLog, LogLevel};
 pub use line::{Field, LINE_MAX};
 pub use log::{LogError, Logger};
-pub use rotate::FileLog;
 
 use crate::sample::Snapshot;
 use counters::{Counter, Gauge, PerLabel};
@@ -174,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_core_families_are_there_in_both_forms() {
-        let telemetry = Telemetry::new(Logger::to_fd(Level::Info, None), ["DEFAULT"], []);
+        let telemetry = Telemetry::new(Logger::to_fd(LogLevel::Info, None), ["DEFAULT"], []);
         telemetry.stream(Stream::Metrics).inc();
         for form in [Form::Text, Form::OpenMetrics] {
             let text = telemetry.render(form, None);

@@ -1,24 +1,15 @@
 //! A log file that rotates by size and keeps a bounded number of bounded age. It outlives a full disk: a line that does not
 //! fit is taken back whole and counted by the caller; the next one tries again.
 
+use crate::config::values::FileLog;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Where the log file is and how much of it is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileLog {
-    /// The current file; rotated ones are `PATH.1` (newest) … `PATH.N`.
-    pub path: PathBuf,
-    /// Size in bytes at which the file is rotated; at least one line is always written.
-    pub max_size_bytes: u64,
-    /// Rotated files kept; 0 keeps none.
-    pub max_backups: u32,
-    /// Rotated files older than this many days go; 0 keeps them whatever their age.
-    pub max_age_days: u32,
-}
+/// Rotated files where all that are young enough are kept.
+const MOST_BACKUPS: u32 = 1000;
 
 /// The open file and its length.
 pub(super) struct Rotating {
@@ -74,17 +65,16 @@ impl Rotating {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
-        let keep = self.settings.max_backups;
-        for n in (1..keep).rev() {
+        for n in (1..self.backups()).rev() {
             let _ = std::fs::rename(backup(&self.settings.path, n), backup(&self.settings.path, n + 1));
         }
-        if keep == 0 {
-            std::fs::remove_file(&self.settings.path)?;
-        } else {
-            std::fs::rename(&self.settings.path, backup(&self.settings.path, 1))?;
-        }
+        std::fs::rename(&self.settings.path, backup(&self.settings.path, 1))?;
         self.drop_old(SystemTime::now());
         self.reopen()
+    }
+
+    fn backups(&self) -> u32 {
+        if self.settings.max_backups == 0 { MOST_BACKUPS } else { self.settings.max_backups.min(MOST_BACKUPS) }
     }
 
     fn drop_old(&self, now: SystemTime) {
@@ -92,7 +82,7 @@ impl Rotating {
             return;
         }
         let age = Duration::from_secs(u64::from(self.settings.max_age_days) * 86_400);
-        for n in 1..=self.settings.max_backups {
+        for n in 1..=self.backups() {
             let path = backup(&self.settings.path, n);
             let Ok(modified) = path.metadata().and_then(|m| m.modified()) else {
                 continue;
@@ -135,6 +125,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(backup(&path, 1)).unwrap(), "line-3\n");
         assert_eq!(std::fs::read_to_string(backup(&path, 2)).unwrap(), "line-2\n");
         assert!(!backup(&path, 3).exists());
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn without_a_number_all_of_them_stay() {
+        let dir = folder("all");
+        let path = dir.join("log");
+        let settings = FileLog { path: path.clone(), max_size_bytes: 1, max_backups: 0, max_age_days: 0 };
+        let mut log = Rotating::open(settings).unwrap();
+        for n in 0..30 {
+            log.append(format!("line-{n}\n").as_bytes()).unwrap();
+        }
+        let kept = (1..30).map(|n| std::fs::read_to_string(backup(&path, n)).unwrap());
+        assert!(kept.eq((0..29).rev().map(|n| format!("line-{n}\n"))));
         std::fs::remove_dir_all(dir).unwrap();
     }
 
