@@ -7,11 +7,13 @@ const MIB: u64 = 1 << 20;
 
 fn must_breach_storage(words: &[&str]) {
     let daemon = Daemon::of_this_world();
-    let start = Start::workload(words).limit("storage_bytes", 10 * MIB).limit("wall_time_ms", 30_000);
+    let start = Start::workload(words).limit("storage_bytes", 10 * MIB).limit("wall_time_ms", 60_000);
     let end = daemon.run(&start);
     end.must_breach("storage_bytes", "storage_limit");
     let wall = end.usage("wall_ms").unwrap();
-    assert!(wall <= 2_500 * u64::from(World::current().slowness()), "noticed after {wall} ms");
+    // The program's own time is in it, and where everything is emulated that is the most of it.
+    let slowness = u64::from(World::current().slowness());
+    assert!(wall <= 2_500 * slowness * slowness.min(2), "noticed after {wall} ms");
 }
 
 #[test]
