@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Status {
     /// accepted, nothing done yet, or waiting for its next attempt
     Queued,
-    /// limits are being set
+    /// limits are being set; a command stays here until it has run for a millisecond, or has ended
     Initializing,
     /// all is set, the command waits for its start signal
     Ready,

@@ -316,9 +316,7 @@ impl<'a> Supervisor<'a> {
         }
         0
     }
-}
 
-impl Supervisor<'_> {
     /// Somebody may be waiting for the answer that the last report allows; taking groups and namespaces down keeps the kernel busy on
     /// every processor.
     fn let_others_go_first(&self) {
