@@ -193,7 +193,8 @@ impl Execution {
     /// Sends a signal to every process.
     pub fn signal(&self, signal: i32) -> Result<(), Refused> {
         self.refuse_unless_active()?;
-        if !self.has_processes() {
+        // A command that is being started gets it as soon as it runs.
+        if !self.has_processes() && self.status() != Status::Initializing {
             return Err(Refused::NotRunning);
         }
         self.asks.signal(signal)

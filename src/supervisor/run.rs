@@ -183,8 +183,8 @@ impl<'a> Supervisor<'a> {
         match order {
             Order::Start(parcel) => self.ask_for(parcel, fds),
             Order::Release => self.release(),
-            Order::Signal(signal) if self.is_started() => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
-            Order::Signal(_) => {}
+            // One that comes before the exec waits at the stub, which has all of them blocked, and is the command's.
+            Order::Signal(signal) => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
             Order::Cancel => self.cancel(),
             Order::Kill => {
                 self.mark_cancelled();
@@ -203,10 +203,6 @@ impl<'a> Supervisor<'a> {
                 }
             }
         }
-    }
-
-    fn is_started(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.started)
     }
 
     fn hear_alarm(&mut self, index: usize) {

@@ -270,3 +270,55 @@ fn a_dead_supervisor_takes_its_whole_tree_along() {
     assert!(gone.is_some(), "still there: {:?}", proc::of_execution(&id));
     daemon.wait(&id, Duration::from_secs(2)).must_end("failed", "lost");
 }
+
+/// Starts one that waits for its release, and waits until it does.
+fn held(daemon: &Daemon, start: Start) -> String {
+    let id = daemon.start(&start.set("hold", true));
+    let ready = wait_for(Duration::from_secs(10), || (daemon.get(&id)["status"] == "ready").then_some(()));
+    assert!(ready.is_some(), "{:#}", daemon.get(&id));
+    id
+}
+
+fn release(daemon: &Daemon, id: &str) -> u16 {
+    daemon.client.post(&format!("/v1/executions/{id}/start"), &serde_json::json!({})).status
+}
+
+#[test]
+fn a_held_command_runs_when_it_is_released_and_its_clock_starts_then() {
+    let daemon = Daemon::of_this_world();
+    // A wall limit shorter than the wait.
+    let id = held(&daemon, Start::shell("echo ran").limit("wall_time_ms", 400));
+    std::thread::sleep(Duration::from_millis(800));
+    let view = daemon.get(&id);
+    assert_eq!((&view["status"], &view["started_at"]), (&"ready".into(), &serde_json::Value::Null), "{view:#}");
+    assert!(view["pid"].as_i64().is_some_and(|pid| pid > 0), "{view:#}");
+    assert_eq!(daemon.output(&id, "both"), b"");
+    assert!(release(&daemon, &id) < 300);
+    daemon.wait(&id, Duration::from_secs(10)).must_end("completed", "exit");
+    assert_eq!(daemon.output(&id, "both"), b"ran\n");
+    assert_eq!(release(&daemon, &id), 409);
+}
+
+#[test]
+fn a_held_command_can_be_cancelled_and_not_signalled() {
+    let daemon = Daemon::of_this_world();
+    let id = held(&daemon, Start::shell("echo ran; sleep 30"));
+    let signal = serde_json::json!({ "signal": "TERM" });
+    let refused = daemon.client.post(&format!("/v1/executions/{id}/signal"), &signal);
+    assert_eq!(refused.expect(409)["code"], "WRONG_STATUS");
+    assert_eq!(daemon.get(&id)["status"], "ready");
+    daemon.cancel(&id);
+    daemon.wait(&id, Duration::from_secs(10)).must_end("terminated", "cancelled");
+    assert_eq!(daemon.output(&id, "both"), b"");
+}
+
+#[test]
+fn a_signal_right_after_the_start_is_not_lost() {
+    let daemon = Daemon::of_this_world();
+    for _ in 0..20 {
+        let id = daemon.start(&Start::shell("sleep 30"));
+        daemon.signal_execution(&id, "TERM");
+        let end = daemon.wait(&id, Duration::from_secs(10));
+        assert_eq!((end.reason(), &end.object["signal"]), ("signal", &"SIGTERM".into()), "{:#}", end.object);
+    }
+}
