@@ -22,14 +22,16 @@ fn twenty_minutes_of_runs_and_reconnects_leave_everything_flat() {
     while Instant::now() < warm {
         round(20);
     }
-    let figures =
-        || (proc::rss(daemon.pid).unwrap(), proc::open_fds(daemon.pid), proc::stat(daemon.pid).unwrap().threads);
+    // At rest: the last runs are tidied up, and threads that had nothing to do are gone.
+    let figures = || {
+        std::thread::sleep(Duration::from_secs(6));
+        (proc::rss(daemon.pid).unwrap(), proc::open_fds(daemon.pid), proc::stat(daemon.pid).unwrap().threads)
+    };
     let before = figures();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(minutes * 60) {
         round(20);
     }
-    std::thread::sleep(Duration::from_secs(6));
     let after = figures();
     let hours = begun.elapsed().as_secs_f64() / 3600.0;
     let slope = after.0.saturating_sub(before.0) as f64 / hours;
