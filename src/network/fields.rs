@@ -77,8 +77,10 @@ pub(super) fn request_head<B>(request: &Request<B>, host: &Host, port: u16, body
         "/" if *request.method() == Method::OPTIONS => "*",
         path => path,
     };
+    // A URL may have a query without a path, a request line may not (RFC 9112, 3.2.1).
+    let root = if path.starts_with('?') { "/" } else { "" };
     // Writing to memory cannot fail.
-    let _ = write!(head, "{} {path} HTTP/1.1\r\nhost: {host}", request.method());
+    let _ = write!(head, "{} {root}{path} HTTP/1.1\r\nhost: {host}", request.method());
     if port != 80 {
         let _ = write!(head, ":{port}");
     }
@@ -174,5 +176,7 @@ mod tests {
         assert!(
             request_head(&request, &host, 80, Sent::Nothing).starts_with(b"OPTIONS * HTTP/1.1\r\nhost: a.example\r\n")
         );
+        *request.uri_mut() = "http://a.example?q".parse().unwrap();
+        assert!(request_head(&request, &host, 80, Sent::Nothing).starts_with(b"OPTIONS /?q HTTP/1.1\r\n"));
     }
 }
