@@ -63,13 +63,13 @@ fn exact(pid: i32) -> Option<u64> {
 }
 
 /// Sums `Key:   N kB` lines; `None` when no key is there.
-fn sum_keys(text: &str, keys: &[&str]) -> Option<u64> {
+pub(super) fn sum_keys(text: &str, keys: &[&str]) -> Option<u64> {
     let mut sum = None;
     for line in text.lines() {
         let Some((key, value)) = line.split_once(char::is_whitespace) else { continue };
         if keys.contains(&key) {
             let kib: u64 = value.trim().trim_end_matches("kB").trim_end().parse().ok()?;
-            sum = Some(sum.unwrap_or(0) + kib.saturating_mul(1024));
+            sum = Some(sum.unwrap_or(0_u64).saturating_add(kib.saturating_mul(1024)));
         }
     }
     sum
@@ -91,6 +91,8 @@ mod tests {
         assert_eq!(sum_keys(text, &["RssAnon:", "RssShmem:", "VmSwap:"]), Some(105 * 1024));
         assert_eq!(sum_keys(text, &["Pss_Anon:"]), None);
         assert_eq!(sum_keys("RssAnon: lots kB", &["RssAnon:"]), None);
+        let huge = format!("RssAnon: {0} kB\nRssAnon: {0} kB\n", u64::MAX);
+        assert_eq!(sum_keys(&huge, &["RssAnon:"]), Some(u64::MAX));
     }
 
     #[test]
