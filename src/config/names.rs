@@ -118,6 +118,10 @@ pub fn origin(text: &str) -> Result<String, String> {
         _ => (rest, None),
     };
     let bracketed = name.starts_with('[');
+    // Without brackets an IPv6 address and a port look alike.
+    if name.contains(':') && !bracketed {
+        return Err(bad());
+    }
     let name = host(name).map_err(|_| bad())?;
     let name = if bracketed { format!("[{name}]") } else { name };
     // Browsers leave the scheme's own port out of the header.
@@ -159,7 +163,9 @@ mod tests {
         for bad in ["", "a..b", "-a", "a:1", "http://a", "a b", "*.com"] {
             assert!(host(bad).is_err(), "{bad}");
         }
-        for bad in ["*", "null", "https://a/b", "ftp://a", "https://", "https://a:b", "https://a:99999"] {
+        for bad in
+            ["*", "null", "https://a/b", "ftp://a", "https://", "https://a:b", "https://a:99999", "http://1::2:80"]
+        {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }
