@@ -5,7 +5,7 @@ OUT       = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"targ
 VERSION  := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 REVISION  = $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help setup run dist test lint bench image clean
+.PHONY: help setup run dist test lint bench fuzz image clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile
@@ -33,6 +33,15 @@ lint:                ## formatting and clippy, warnings are errors
 
 bench: dist          ## the figures of SPECIFICATION.md, each with its comparison, in one table
 	EXECD_BIN=$(CURDIR)/dist/execd EXECD_WORKLOAD=$(OUT)/workload cargo bench --bench figures -- $(ARGS)
+
+# libFuzzer needs unstable flags of the compiler, which the stable one takes when RUSTC_BOOTSTRAP says so. Safe Rust gains nothing by a
+# sanitizer. New inputs are kept in fuzz/corpus, failures in fuzz/artifacts; neither is part of the sources, fuzz/seeds is.
+fuzz:                ## every reader of foreign bytes, SECONDS=60 each or TARGETS='one two'; needs `cargo install cargo-fuzz` and g++
+	@set -e; for target in $(or $(TARGETS),$$(cargo fuzz list)); do \
+	    seeds=fuzz/seeds/$$target; test -d $$seeds || seeds=; mkdir -p fuzz/corpus/$$target; echo "== $$target"; \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target x86_64-unknown-linux-gnu $$target fuzz/corpus/$$target $$seeds \
+	        -- -dict=fuzz/words.dict -max_total_time=$(or $(SECONDS),60) -timeout=10 -print_final_stats=1; \
+	done
 
 image: dist          ## execd:VERSION (scratch) and execd:VERSION-shell (busybox); needs no registry
 	cp -f $$(command -v busybox) dist/busybox

@@ -27,6 +27,8 @@ pub mod cgroup;
 pub mod cli;
 pub mod config;
 pub mod exec;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod init;
 pub mod limits;
 pub mod network;

@@ -53,7 +53,7 @@ pub(super) async fn list(call: Call) -> Result<Response, Problem> {
     body::json(StatusCode::OK, &Page { executions: executions.iter().map(|e| e.view()).collect(), next })
 }
 
-fn filter(query: &Query) -> Result<Filter, Problem> {
+pub(super) fn filter(query: &Query) -> Result<Filter, Problem> {
     query.only(&["status", "agent_type", "task_id", "limit", "after"])?;
     let limit = query.number("limit", 1..=MAX_PAGE as u64)?.map_or(PAGE, |n| usize::try_from(n).unwrap_or(PAGE));
     let after = query.get("after").map(str::to_owned);

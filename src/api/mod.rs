@@ -6,6 +6,9 @@ mod call;
 mod events;
 mod executions;
 mod facts;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/api.rs"]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod json;

@@ -22,6 +22,9 @@ mod fields;
 #[cfg(test)]
 mod fixture;
 mod frame;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/cli.rs"]
+pub mod fuzzing;
 mod health;
 pub mod http;
 mod install;

@@ -31,7 +31,7 @@ fn belongs(pid: i32, ids: &HashSet<String>) -> bool {
     read.is_ok() && execution_of(&environ).is_some_and(|id| ids.contains(id))
 }
 
-fn execution_of(environ: &[u8]) -> Option<&str> {
+pub(super) fn execution_of(environ: &[u8]) -> Option<&str> {
     let entry = environ.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(MARK))?;
     std::str::from_utf8(entry).ok()
 }

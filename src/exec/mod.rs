@@ -8,6 +8,9 @@ pub mod env;
 pub mod events;
 mod execution;
 mod feed;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/exec.rs"]
+pub mod fuzzing;
 mod handover;
 mod id;
 mod journal;

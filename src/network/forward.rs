@@ -139,7 +139,7 @@ async fn read_answer(
 }
 
 /// `None`: not HTTP. `Some(None)`: more must come.
-fn parse_answer(bytes: &[u8]) -> Option<Option<(usize, Response<()>)>> {
+pub(super) fn parse_answer(bytes: &[u8]) -> Option<Option<(usize, Response<()>)>> {
     let mut found = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = httparse::Response::new(&mut found);
     let httparse::Status::Complete(length) = head.parse(bytes).ok()? else { return Some(None) };

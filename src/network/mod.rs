@@ -10,6 +10,9 @@ pub mod egress;
 mod fields;
 mod forward;
 mod framing;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/network.rs"]
+pub mod fuzzing;
 mod hello;
 pub mod host;
 pub mod pinned;

@@ -78,7 +78,7 @@ impl Quota {
 }
 
 /// v1 names the last figure otherwise, and states it in ns.
-fn throttling(stat: &[u8]) -> Throttling {
+pub(super) fn throttling(stat: &[u8]) -> Throttling {
     let keys = ["nr_periods", "nr_throttled", "throttled_usec", "throttled_time"];
     let [nr_periods, nr_throttled, us, ns] = parse::keyed(stat, &keys);
     Throttling { nr_periods, nr_throttled, throttled_us: us.or(ns.map(|ns| ns / 1000)) }

@@ -60,7 +60,7 @@ fn v2_usage_us(stat: &[u8]) -> Option<u64> {
 
 /// The `cpu` line of `/proc/stat`: user, nice, system, then idle and iowait, then irq and softirq. Guest time is in user already;
 /// stolen time was not ours.
-fn machine_usage_us(stat: &[u8]) -> Option<u64> {
+pub(super) fn machine_usage_us(stat: &[u8]) -> Option<u64> {
     let mut words = parse::words(parse::lines(stat).next()?);
     (words.next()? == b"cpu").then_some(())?;
     let mut ticks = [0; 7];

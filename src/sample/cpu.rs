@@ -49,7 +49,7 @@ fn affinity() -> Option<u32> {
 }
 
 /// Number of CPUs in a list such as `0-3,8` (cpuset(7), "List format"). `None` for anything malformed or empty.
-fn cpu_list_len(text: &[u8]) -> Option<u32> {
+pub(super) fn cpu_list_len(text: &[u8]) -> Option<u32> {
     let mut sum = 0_u64;
     for range in text.trim_ascii().split(|b| *b == b',') {
         let (first, last) = parse::split_once(range, b'-').unwrap_or((range, range));

@@ -36,7 +36,7 @@ fn is_remote(kind: &[u8]) -> bool {
 }
 
 /// The type of the mount that holds `path`: the longest mount point above it, the later of two equal ones.
-fn filesystem<'t>(table: &'t [u8], path: &Path) -> Option<&'t [u8]> {
+pub(super) fn filesystem<'t>(table: &'t [u8], path: &Path) -> Option<&'t [u8]> {
     let holding = parse::lines(table).filter_map(mount).filter(|(point, _)| path.starts_with(point));
     holding.max_by_key(|(point, _)| point.components().count()).map(|(_, kind)| kind)
 }

@@ -92,7 +92,7 @@ impl Descriptors {
 }
 
 /// Major and minor number of a kernel release such as `6.18.44-cloud`.
-fn release(text: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn release(text: &[u8]) -> Option<(u64, u64)> {
     let (major, rest) = parse::split_once(text, b'.')?;
     let end = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
     Some((parse::number(major)?, parse::number(&rest[..end])?))

@@ -171,7 +171,7 @@ fn v1_usage(usage: &mut Kept, stat: &mut Kept, oom: &mut Kept, buf: &mut [u8]) -
 
 /// The lines of `/proc/meminfo` that matter, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Meminfo {
+pub(super) struct Meminfo {
     total: Option<u64>,
     available: Option<u64>,
     cached: Option<u64>,
@@ -182,7 +182,7 @@ struct Meminfo {
 }
 
 impl Meminfo {
-    fn parse(text: &[u8]) -> Meminfo {
+    pub(super) fn parse(text: &[u8]) -> Meminfo {
         let mut info = Meminfo::default();
         for line in parse::lines(text) {
             let mut words = parse::words(line);

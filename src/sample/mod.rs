@@ -7,6 +7,9 @@ mod bandwidth;
 mod counter;
 mod cpu;
 mod disk;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/sample.rs"]
+pub mod fuzzing;
 mod host;
 mod memory;
 mod pids;

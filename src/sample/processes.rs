@@ -30,7 +30,7 @@ pub(super) struct Sums {
 
 /// What one `/proc/PID/stat` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Process {
+pub(super) struct Process {
     /// User and system time with that of waited-for children.
     ticks: u64,
     threads: u64,
@@ -84,7 +84,7 @@ impl Process {
 }
 
 /// Parses proc_pid_stat(5). The name in parentheses may hold anything, so the fields are counted from its end.
-fn process(stat: &[u8]) -> Option<Process> {
+pub(super) fn process(stat: &[u8]) -> Option<Process> {
     let end = stat.iter().rposition(|b| *b == b')')?;
     // The first word after the name is field 3, the state.
     let mut words = parse::words(&stat[end + 1..]);

@@ -12,6 +12,9 @@ mod confine;
 pub mod container;
 pub mod context;
 mod filter;
+#[cfg(fuzzing)]
+#[path = "../fuzzing/supervisor.rs"]
+pub mod fuzzing;
 mod gate;
 mod held;
 mod kill;

@@ -22,6 +22,9 @@
 mod address;
 mod broker;
 mod connect;
+#[cfg(fuzzing)]
+#[path = "../../fuzzing/gate.rs"]
+pub mod fuzzing;
 mod ledger;
 mod making;
 mod message;

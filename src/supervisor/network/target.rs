@@ -227,7 +227,7 @@ pub(super) fn socket_inode(link: &std::path::Path) -> Option<u64> {
 ///
 /// The kernel gives a signal to the process to its leader if the leader does not block it; which other thread it chooses
 /// does not show, and one that was not chosen must not be told of an interruption.
-fn signal_waits(status: &str) -> bool {
+pub(super) fn signal_waits(status: &str) -> bool {
     let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let mask = |key: &str| field(key).and_then(|value| u64::from_str_radix(value, 16).ok()).unwrap_or(0);
     let leads = field("Tgid:").is_some() && field("Tgid:") == field("Pid:");
