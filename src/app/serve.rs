@@ -14,7 +14,7 @@ use crate::init::signals::Signals;
 use crate::init::termination::{self, Termination};
 use crate::sample::Sampler;
 use crate::supervisor::protocol::Exit;
-use crate::sys::secret;
+use crate::sys::{code, secret};
 use crate::telemetry::{Field, Logger, Telemetry};
 use nix::sys::signal::Signal;
 use std::net::{SocketAddr, TcpListener};
@@ -205,7 +205,8 @@ impl Daemon {
         }
         self.announce(address, metrics_address);
         self.restore();
-        self.engine.expect_all_types();
+        self.engine.expect_the_usual();
+        forget_the_start();
         let why = self.run_until_told(&signals, config_file).await;
         let executions_ended = self.engine.active();
         self.end(&signals, trigger).await;
@@ -371,6 +372,16 @@ fn journal(
 
 fn logger(settings: &Settings) -> anyhow::Result<Logger> {
     Ok(Logger::new(settings.log_level, settings.file_log.clone())?)
+}
+
+/// The start is over for certain after this time.
+const SETTLED: Duration = Duration::from_millis(500);
+
+fn forget_the_start() {
+    crate::task::run(async {
+        tokio::time::sleep(SETTLED).await;
+        code::forget();
+    });
 }
 
 /// What an operator should know at start.

@@ -160,26 +160,23 @@ impl Engine {
         Engine { inner: Arc::new(inner) }
     }
 
-    /// Makes supervisors ready for starts of every agent type, as far as they differ, the default one first.
-    pub fn expect_all_types(&self) {
+    /// Makes a supervisor ready for a start of the shape that most agent types have. What else is asked for gets one from then on.
+    pub fn expect_the_usual(&self) {
         let types = self.agent_types();
-        let default = self.inner.default_type.as_str();
-        let starts = std::iter::once(default).chain(types.names()).map(|name| StartRequest {
-            agent_type: Some(name.to_owned()),
+        let shapes: Vec<Shape> = types.names().filter_map(|name| self.shape_of(name)).collect();
+        let count = |shape: &Shape| shapes.iter().filter(|other| *other == shape).count();
+        if let Some(shape) = shapes.iter().max_by_key(|shape| count(shape)) {
+            self.inner.shared.pool.expect(*shape);
+        }
+    }
+
+    fn shape_of(&self, agent_type: &str) -> Option<Shape> {
+        let inner = &self.inner;
+        let start = StartRequest {
+            agent_type: Some(agent_type.to_owned()),
             argv: vec![b"true".to_vec()],
             ..StartRequest::default()
-        });
-        self.expect(starts);
-    }
-
-    /// Makes supervisors ready for starts like these. What cannot be started needs none.
-    pub fn expect(&self, starts: impl IntoIterator<Item = StartRequest>) {
-        let shapes: Vec<Shape> = starts.into_iter().filter_map(|start| self.shape_of(start)).collect();
-        self.inner.shared.pool.expect(&shapes);
-    }
-
-    fn shape_of(&self, start: StartRequest) -> Option<Shape> {
-        let inner = &self.inner;
+        };
         let start = self.with_default_user(start);
         let resolved =
             resolve(&start, &self.agent_types(), &inner.default_type, &inner.world, inner.daemon_uid).ok()?;
@@ -440,7 +437,7 @@ impl Engine {
     /// Replaces the agent types; executions that run keep what they were started with.
     pub fn set_agent_types(&self, types: AgentTypes) {
         *self.inner.types.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(types);
-        self.expect_all_types();
+        self.expect_the_usual();
     }
 
     /// From now on names mean what the system's files say at this moment.

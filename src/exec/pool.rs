@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Shapes that have a reserve: the first ones that are expected or asked for. The built-in types have two; what has none starts some
-/// milliseconds later.
+/// Shapes that have a reserve: the first ones that are expected or asked for. The built-in types have two; what has none, and each for its
+/// first time, starts some milliseconds later.
 const MAX_RESERVES: usize = 4;
 
 /// The zygote and the supervisors that wait.
@@ -68,14 +68,11 @@ impl Pool {
         self.zygote.pid
     }
 
-    /// There will be starts of these shapes, the first ones most often: forks a reserve for each, as far as there is room, and lets go of
-    /// others.
-    pub fn expect(&self, shapes: &[Shape]) {
+    /// There will be starts of this shape, and of the ones before not for certain: they give their places up.
+    pub fn expect(&self, shape: Shape) {
         let mut inner = self.lock();
-        inner.reserves.retain(|reserve| shapes.contains(&reserve.shape));
-        for shape in shapes {
-            inner.of(*shape);
-        }
+        inner.reserves.retain(|reserve| reserve.shape == shape);
+        inner.of(shape);
         drop(inner);
         self.refill();
     }

@@ -5,6 +5,7 @@
 
 pub mod caps;
 pub mod clock;
+pub mod code;
 pub mod directory;
 pub mod fdpass;
 pub mod listener;
