@@ -192,9 +192,9 @@ impl Reader<'_> {
             return Err(self.error("log-file", "says the same as log-file-path; give one of them".to_owned()));
         }
         let max_size_mb = self.required("log-max-size", |text| values::count(text, 1..=1_000_000))?;
-        let small = |text: &str| values::count(text, 0..=100_000).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
-        let max_backups = self.required("log-max-backups", small)?;
-        let max_age_days = self.required("log-max-age", small)?;
+        let up_to = |most: u64| move |text: &str| values::count(text, 0..=most).map(|n| u32::try_from(n).unwrap_or(0));
+        let max_backups = self.required("log-max-backups", up_to(1000))?;
+        let max_age_days = self.required("log-max-age", up_to(100_000))?;
         // Checked, and of no effect: rotated files stay as they are.
         self.required("log-compress", values::switch)?;
         let path = short.or(if enabled { long } else { None });

@@ -6,6 +6,7 @@ use super::network::{self, Proxied};
 use super::status::{Outcome, Status, Stop};
 use crate::cgroup::group;
 use crate::supervisor::protocol::{self, MainEnd, Report};
+use crate::telemetry::Dropped;
 use nix::sys::socket::MsgFlags;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -131,7 +132,7 @@ impl Attempt {
         tokio::select! {
             biased;
             report = receive(&self.socket), if !self.gone => {
-                let report = report.map(|found| found.map(|(report, sockets)| self.take(report, sockets)));
+                let report = report.map(|found| found.map(|(report, sockets)| self.take(report, sockets, driver)));
                 self.note(report, driver);
             }
             () = deliver(&self.socket, driver.execution.asks()), if !self.gone => {}
@@ -150,8 +151,11 @@ impl Attempt {
         self.overdue = Some(self.overdue.map_or(until, |known| known.min(until)));
     }
 
-    /// Descriptors come only with connections to the proxy.
-    fn take(&self, report: Report, sockets: Vec<OwnedFd>) -> Report {
+    /// Descriptors come only with connections to the proxy, and do not arrive when we are out of them.
+    fn take(&self, report: Report, sockets: Vec<OwnedFd>, driver: &Driver) -> Report {
+        if report == Report::ProxyConnection && sockets.is_empty() {
+            driver.shared.telemetry.dropped(Dropped::ProxyConnections).inc();
+        }
         if let Some(proxied) = &self.proxied {
             sockets.into_iter().for_each(|socket| proxied.serve(socket));
         }

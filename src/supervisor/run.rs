@@ -21,6 +21,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::MsgFlags;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{getpid, setsid};
+pub(super) use starting::STREAMS;
 use starting::{Asked, Child};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -48,11 +49,15 @@ struct Supervisor<'a> {
     child: Child,
     /// A start that waits for its stub.
     asked: Option<Asked>,
+    /// Signals that came before the command runs.
+    early_signals: Vec<i32>,
     run: Option<Run>,
 }
 
 /// What outlives the main process and is to be killed stays this long at most, should the daemon not say that the output is drained.
 const SURVIVORS_MAX: Duration = Duration::from_millis(400);
+/// Signals kept for a command that does not run yet; more are dropped, as the kernel drops a standard signal that is pending already.
+const EARLY_SIGNALS: usize = 64;
 /// Between the last report and tidying up.
 const TIDY_LATER: Duration = Duration::from_millis(1);
 /// For the kernel to let go of the members of a group.
@@ -89,6 +94,7 @@ impl<'a> Supervisor<'a> {
             group,
             child,
             asked: None,
+            early_signals: Vec::new(),
             run: None,
         })
     }
@@ -153,6 +159,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
+    fn is_started(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.started)
+    }
+
     /// Splits the borrow: the run on one side, whatever its watch asks on the other.
     fn watch<T>(&mut self, ask: impl FnOnce(&mut Watch, &Sources<'_>) -> T) -> Option<T> {
         let run = self.run.as_mut()?;
@@ -183,8 +193,10 @@ impl<'a> Supervisor<'a> {
         match order {
             Order::Start(parcel) => self.ask_for(parcel, fds),
             Order::Release => self.release(),
-            // One that comes before the exec waits at the stub, which has all of them blocked, and is the command's.
-            Order::Signal(signal) => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
+            Order::Signal(signal) if self.is_started() => kill::signal(getpid().as_raw(), self.group.as_ref(), signal),
+            // The stub is not to have it, but the command.
+            Order::Signal(signal) if self.early_signals.len() < EARLY_SIGNALS => self.early_signals.push(signal),
+            Order::Signal(_) => {}
             Order::Cancel => self.cancel(),
             Order::Kill => {
                 self.mark_cancelled();
@@ -294,7 +306,11 @@ impl<'a> Supervisor<'a> {
     }
 
     fn finish(mut self) -> i32 {
-        self.report_unstarted();
+        if self.run.is_none() {
+            // A start may have come just now.
+            self.hear_daemon();
+            self.report_unstarted();
+        }
         if let Some(usage) = self.watch(Watch::last_report) {
             let reported = self.run.as_ref().is_some_and(|run| run.reported);
             if reported || !self.report_main_end(usage, false, true) {

@@ -8,6 +8,7 @@ use super::context::{Confinement, Context};
 use super::filter::{self, Rules};
 use super::probe;
 use super::protocol::{self, Spec, StartFailure, StubOrder, StubReport};
+use super::run::STREAMS;
 use crate::cgroup::group::Group;
 use crate::sys::listener::Courier;
 use crate::sys::{process, seccomp, time};
@@ -143,6 +144,9 @@ impl Stub<'_> {
         match received.map_err(|error| failure("receive the specification", error))? {
             Some((StubOrder::Start(parcel), mut fds)) => {
                 let (spec, streams) = parcel.open(&fds).map_err(|error| failure("read the specification", error))?;
+                if streams != STREAMS {
+                    return Err(failure("take over the standard streams", "out of file descriptors"));
+                }
                 fds.truncate(streams);
                 Ok((spec, fds))
             }

@@ -65,10 +65,16 @@ impl Rotating {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.file = None;
-        for n in (1..self.backups()).rev() {
-            let _ = std::fs::rename(backup(&self.settings.path, n), backup(&self.settings.path, n + 1));
+        let path = &self.settings.path;
+        // Somebody may have taken it away.
+        if path.exists() {
+            // Only as many as there are: a gap takes the one before it.
+            let there = (1..self.backups()).take_while(|n| backup(path, *n).exists()).last().unwrap_or(0);
+            for n in (1..=there).rev() {
+                let _ = std::fs::rename(backup(path, n), backup(path, n + 1));
+            }
+            std::fs::rename(path, backup(path, 1))?;
         }
-        std::fs::rename(&self.settings.path, backup(&self.settings.path, 1))?;
         self.drop_old(SystemTime::now());
         self.reopen()
     }
@@ -139,6 +145,22 @@ mod tests {
         }
         let kept = (1..30).map(|n| std::fs::read_to_string(backup(&path, n)).unwrap());
         assert!(kept.eq((0..29).rev().map(|n| format!("line-{n}\n"))));
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_taken_away_is_made_anew_and_no_backup_moves() {
+        let dir = folder("taken");
+        let path = dir.join("log");
+        let settings = FileLog { path: path.clone(), max_size_bytes: 10, max_backups: 3, max_age_days: 0 };
+        let mut log = Rotating::open(settings).unwrap();
+        log.append(b"line-1\n").unwrap();
+        log.append(b"line-2\n").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        log.append(b"line-3\n").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"line-3\n");
+        assert_eq!(std::fs::read(backup(&path, 1)).unwrap(), b"line-1\n");
+        assert!(!backup(&path, 2).exists());
         std::fs::remove_dir_all(dir).unwrap();
     }
 

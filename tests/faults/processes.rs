@@ -315,10 +315,15 @@ fn a_held_command_can_be_cancelled_and_not_signalled() {
 #[test]
 fn a_signal_right_after_the_start_is_not_lost() {
     let daemon = Daemon::of_this_world();
-    for _ in 0..20 {
+    for signal in ["TERM", "KILL"].repeat(10) {
         let id = daemon.start(&Start::shell("sleep 30"));
-        daemon.signal_execution(&id, "TERM");
+        daemon.signal_execution(&id, signal);
         let end = daemon.wait(&id, Duration::from_secs(10));
-        assert_eq!((end.reason(), &end.object["signal"]), ("signal", &"SIGTERM".into()), "{:#}", end.object);
+        let name = format!("SIG{signal}");
+        assert_eq!((end.reason(), &end.object["signal"]), ("signal", &name.into()), "{:#}", end.object);
     }
+    // Were it the stub that stops, no wall limit would hold.
+    let id = daemon.start(&Start::shell("sleep 30").limit("wall_time_ms", 500));
+    daemon.signal_execution(&id, "STOP");
+    daemon.wait(&id, Duration::from_secs(20)).must_breach("wall_time_ms", "wall_time_limit");
 }

@@ -2,7 +2,6 @@
 
 use super::{Source, Supervisor};
 use crate::cgroup::group::Group;
-use crate::supervisor::confine;
 use crate::supervisor::context::{Confinement, Context};
 use crate::supervisor::gate::Gate;
 use crate::supervisor::parcel::Parcel;
@@ -10,6 +9,7 @@ use crate::supervisor::protocol::{self, Report, Shape, StartFailure, StubOrder, 
 use crate::supervisor::state::Run;
 use crate::supervisor::stub::{self, Making};
 use crate::supervisor::watch::{Sources, Watch};
+use crate::supervisor::{confine, kill};
 use crate::sys::{fdpass, process, time};
 use nix::poll::PollFlags;
 use nix::sys::socket::MsgFlags;
@@ -17,8 +17,8 @@ use nix::unistd::{ForkResult, getpid, getppid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Descriptors that go on to the stub. One more is the proxy's listener.
-const STREAMS: usize = 3;
+/// Descriptors that go on to the stub. One more, for executions with a proxy, is its listener.
+pub(in crate::supervisor) const STREAMS: usize = 3;
 
 /// The stub, later the main process.
 pub(super) struct Child {
@@ -59,6 +59,7 @@ impl Child {
     /// It ends by itself, and nothing it says counts any more.
     pub(super) fn let_go(&mut self) {
         self.socket = None;
+        self.prepared = false;
     }
 
     fn counts_tasks(&self) -> bool {
@@ -97,10 +98,16 @@ impl Supervisor<'_> {
             Ok(opened) => opened,
             Err(error) => return self.refuse(confine::failure("read the specification", error)),
         };
+        // Without a gate to use it, the proxy's listener stays with the daemon.
+        let has_door =
+            self.child.confinement.has_listener() && spec.network.as_ref().is_some_and(|rules| rules.proxied);
+        if count != STREAMS + usize::from(has_door) {
+            return self.refuse(confine::failure("take over the command's streams", "out of file descriptors"));
+        }
         if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
             return self.refuse(confine::failure("set the limits of the execution's groups", error));
         }
-        let door = (count > STREAMS).then(|| fds.remove(STREAMS));
+        let door = has_door.then(|| fds.remove(STREAMS));
         let sources =
             Sources { context: self.context, group: self.group.as_ref(), gate: None, root: getpid().as_raw() };
         let watch = Watch::begin(&spec, &sources);
@@ -179,6 +186,9 @@ impl Supervisor<'_> {
         let Some(at) = run.executing.filter(|_| run.failed.is_none() && !run.started) else { return };
         run.started = true;
         run.watch.start_clock(at);
+        for signal in std::mem::take(&mut self.early_signals) {
+            kill::signal(getpid().as_raw(), self.group.as_ref(), signal);
+        }
     }
 
     /// From now on the stub is listened to, and the daemon told of the start.
