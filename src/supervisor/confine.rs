@@ -10,6 +10,10 @@ use std::fmt::Display;
 /// Exit code of failures that are ours, as docker run and env(1) have it.
 pub(crate) const OWN_FAILURE: u8 = 125;
 
+/// Why a descriptor that was sent did not arrive.
+pub(crate) const NO_DESCRIPTORS: &str =
+    "out of file descriptors; raise the daemon's limit on open files (ulimit -n) or run fewer executions at once";
+
 pub(crate) fn failure(what: &str, error: impl Display) -> StartFailure {
     StartFailure { exit_code: OWN_FAILURE, message: format!("{what}: {error}") }
 }

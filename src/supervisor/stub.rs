@@ -145,7 +145,7 @@ impl Stub<'_> {
             Some((StubOrder::Start(parcel), mut fds)) => {
                 let (spec, streams) = parcel.open(&fds).map_err(|error| failure("read the specification", error))?;
                 if streams != STREAMS {
-                    return Err(failure("take over the standard streams", "out of file descriptors"));
+                    return Err(failure("take over the standard streams", confine::NO_DESCRIPTORS));
                 }
                 fds.truncate(streams);
                 Ok((spec, fds))

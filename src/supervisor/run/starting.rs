@@ -102,7 +102,7 @@ impl Supervisor<'_> {
         let has_door =
             self.child.confinement.has_listener() && spec.network.as_ref().is_some_and(|rules| rules.proxied);
         if count != STREAMS + usize::from(has_door) {
-            return self.refuse(confine::failure("take over the command's streams", "out of file descriptors"));
+            return self.refuse(confine::failure("take over the command's streams", confine::NO_DESCRIPTORS));
         }
         if let Some(Err(error)) = self.group.as_ref().map(|group| group.apply(&spec.limits)) {
             return self.refuse(confine::failure("set the limits of the execution's groups", error));
@@ -157,7 +157,7 @@ impl Supervisor<'_> {
             StubReport::Mounted => self.child.mounts = fds.into_iter().next(),
             // Out of descriptors, one of ours is lost on its way.
             StubReport::Prepared if self.child.confinement.has_listener() && fds.is_empty() => {
-                self.refuse(confine::failure("take over the seccomp filter", "no descriptor came with it"));
+                self.refuse(confine::failure("take over the seccomp filter", confine::NO_DESCRIPTORS));
             }
             StubReport::Prepared => {
                 self.child.listener = fds.into_iter().next();
@@ -212,7 +212,10 @@ impl Supervisor<'_> {
     /// A start that was asked for and will not be: its stub ended before it could take it.
     pub(super) fn report_unstarted(&mut self) {
         if self.asked.take().is_some() {
-            let failed = confine::failure("prepare the command", "its process ended");
+            let failed = confine::failure(
+                "prepare the command",
+                "its process was killed, perhaps for lack of memory; start it again",
+            );
             self.report(&Report::StartFailed(failed));
         }
     }

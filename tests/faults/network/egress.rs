@@ -3,6 +3,7 @@
 use crate::support::daemon::Daemon;
 use crate::support::execution::{Finished, Start};
 use crate::support::network::{self, Network, certificates};
+use crate::support::wait_for;
 use crate::support::world::{needs_tools, which};
 use std::process::Command;
 use std::time::Duration;
@@ -221,14 +222,11 @@ fn nothing_goes_around_the_proxy() {
 fn the_proxy_of_another_execution_is_no_way_out() {
     inside(|network, daemon| {
         let owner = daemon.start(&shell("echo $http_proxy; sleep 30", &ALLOWED));
-        let mut url = String::new();
-        for _ in 0..100 {
-            url = String::from_utf8_lossy(&daemon.output(&owner, "stdout")).trim().to_owned();
-            if !url.is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let url = wait_for(Duration::from_secs(5), || {
+            let said = String::from_utf8_lossy(&daemon.output(&owner, "stdout")).trim().to_owned();
+            (!said.is_empty()).then_some(said)
+        });
+        let url = url.expect("the owner says where its proxy is");
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         let line = curl(&format!("-x {url}"), &["http://allowed.test/"]);
         for (borrower, gated) in [(Start::shell(&line), true), (shell(&line, &[]), true), (Start::shell(&line), false)]
@@ -334,15 +332,11 @@ fn who_rewrites_what_names_mean_is_told_no_more_names() {
         assert_eq!(codes, ["200/000", "502/000", "200/000"], "{finished:#?}");
         assert_eq!(network.seen().tcp, 2);
         daemon.signal(nix::sys::signal::Signal::SIGHUP);
-        let mut codes = Vec::new();
-        for _ in 0..50 {
-            codes = run(daemon, &shell(&curl("", &["http://allowed.test/"]), &ALLOWED)).0;
-            if codes == ["200/000"] {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        assert_eq!(codes, ["200/000"]);
+        let again = wait_for(Duration::from_secs(5), || {
+            let codes = run(daemon, &shell(&curl("", &["http://allowed.test/"]), &ALLOWED)).0;
+            (codes == ["200/000"]).then_some(())
+        });
+        assert!(again.is_some(), "names are not looked up again after SIGHUP");
         assert_eq!(daemon.enforcement("allowed_domains").0, "proxy");
     });
 }
